@@ -1,0 +1,1 @@
+"""Data models: the user's input, the plan, and every stored document."""

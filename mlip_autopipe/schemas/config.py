@@ -1,0 +1,135 @@
+"""The user's input: a few lines of YAML, everything else is chosen by the heuristic engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from mlip_autopipe.schemas.base import StrictModel
+
+Goal = Literal["equilibrate", "elastic", "diffusion", "phase_diagram", "potential"]
+GOALS: tuple[str, ...] = get_args(Goal)
+
+CrystalStructure = Literal["sc", "fcc", "bcc", "hcp", "diamond", "rocksalt", "cesiumchloride", "zincblende", "wurtzite"]
+CRYSTAL_STRUCTURES: tuple[str, ...] = get_args(CrystalStructure)
+
+COMPOSITION_TOLERANCE = 1e-3
+
+
+class TargetSystem(StrictModel):
+    """Which material: elements with a prototype, or a structure file."""
+
+    elements: list[str] | None = Field(None, description="Chemical symbols, in the order of the prototype's sites.")
+    composition: dict[str, float] | None = Field(
+        None, description="Atomic fractions by element; they sum to 1. Omit it for one element or a prototype."
+    )
+    crystal_structure: CrystalStructure | None = Field(
+        None, description="Prototype; omitted: the element's ground-state structure."
+    )
+    structure: Path | None = Field(
+        None, description="POSCAR, CIF or extxyz file, relative to the input file; replaces the keys above."
+    )
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, elements: list[str] | None) -> list[str] | None:
+        if elements is None:
+            return None
+        if not elements:
+            raise ValueError("elements is empty; name at least one chemical symbol, for example [Al]")
+        for symbol in elements:
+            _require_element(symbol)
+        if len(set(elements)) != len(elements):
+            raise ValueError(f"elements names a symbol twice: {elements}; name each once")
+        return elements
+
+    @field_validator("composition")
+    @classmethod
+    def _sums_to_one(cls, composition: dict[str, float] | None) -> dict[str, float] | None:
+        if composition is None:
+            return None
+        for symbol, fraction in composition.items():
+            _require_element(symbol)
+            if fraction <= 0:
+                raise ValueError(f"composition gives {symbol} the fraction {fraction:g}; fractions are positive")
+        total = sum(composition.values())
+        if abs(total - 1) > COMPOSITION_TOLERANCE:
+            raise ValueError(f"composition sums to {total:g}; atomic fractions must sum to 1")
+        return composition
+
+    @model_validator(mode="after")
+    def _one_description(self) -> TargetSystem:
+        if self.structure is not None:
+            given = [k for k in ("elements", "composition", "crystal_structure") if getattr(self, k) is not None]
+            if given:
+                raise ValueError(f"structure already says everything; remove {', '.join(given)} or structure")
+            return self
+        if self.elements is None:
+            if self.composition is None:
+                raise ValueError("give elements (for example [Al]) or structure (a POSCAR, CIF or extxyz file)")
+            self.elements = list(self.composition)
+        if self.composition is not None and set(self.composition) != set(self.elements):
+            raise ValueError(
+                f"composition is given for {sorted(self.composition)} but elements are {sorted(self.elements)}; "
+                "they must name the same symbols"
+            )
+        return self
+
+
+class ReferenceRequest(StrictModel):
+    """Which code labels structures; parameters left out are chosen by the heuristic engine."""
+
+    engine: str = Field("gpaw", description="gpaw, or ase for any ASE calculator.")
+    calculator: str | None = Field(None, description="engine ase only: dotted name, e.g. ase.calculators.emt.EMT.")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="engine ase only: the calculator's keywords.")
+
+    @model_validator(mode="after")
+    def _calculator_for_ase(self) -> ReferenceRequest:
+        if self.engine == "ase" and not self.calculator:
+            raise ValueError("engine ase needs calculator, for example ase.calculators.emt.EMT")
+        if self.engine != "ase" and (self.calculator or self.kwargs):
+            raise ValueError(
+                f"calculator and kwargs belong to engine ase, not {self.engine}; "
+                f"settings of {self.engine} go under overrides"
+            )
+        return self
+
+
+class PotentialRequest(StrictModel):
+    """Which machine-learned potential is trained when the goal needs one."""
+
+    backend: Literal["polymlp", "mace"] = "polymlp"
+
+
+class Resources(StrictModel):
+    """What the run may spend; None leaves the choice to the heuristic engine."""
+
+    max_reference_calculations: int | None = Field(None, ge=1)
+    max_core_hours: float | None = Field(None, gt=0)
+    cores: int | None = Field(None, ge=1)
+
+
+class UserConfig(StrictModel):
+    """The content of ``input.yaml``."""
+
+    project_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    target_system: TargetSystem
+    simulation_goal: Goal
+    reference: ReferenceRequest = Field(default_factory=ReferenceRequest)
+    potential: PotentialRequest = Field(default_factory=PotentialRequest)
+    resources: Resources = Field(default_factory=Resources)
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Values of SystemConfig to set by hand, nested or as dotted keys."
+    )
+
+
+def _require_element(symbol: str) -> None:
+    from ase.data import chemical_symbols
+
+    if symbol in chemical_symbols[1:]:
+        return
+    from mlip_autopipe.schemas.loading import suggestion
+
+    raise ValueError(f"unknown element {symbol!r}{suggestion(symbol, chemical_symbols[1:])}")

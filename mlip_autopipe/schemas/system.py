@@ -1,0 +1,98 @@
+"""The full plan: every value that the pipeline uses, each with its reason and source.
+
+Nothing later in the pipeline invents a default: what is not in `SystemConfig` is not used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mlip_autopipe.schemas.base import StrictModel, Voigt
+from mlip_autopipe.schemas.config import Goal
+
+SYSTEM_CONFIG_VERSION = 1
+
+
+class Reason(StrictModel):
+    """Why a value was chosen, and where the rule or number comes from."""
+
+    reason: str = Field(min_length=1)
+    source: str = Field(min_length=1, description="A DOI, a table, 'input.yaml', or 'measured: docs/benchmarks.md'.")
+
+
+class Material(StrictModel):
+    """What is known of the material before anything is computed."""
+
+    formula: str
+    elements: list[str]
+    n_atoms: int = Field(ge=1)
+    structure: dict[str, Any] = Field(description="Start structure (primitive cell) as pymatgen Structure.as_dict().")
+    is_metal: bool
+    is_magnetic: bool
+    melting_point_K: float | None = Field(description="Of the element, or composition-weighted; None if unknown.")
+
+
+class ReferenceSettings(StrictModel):
+    """Everything that decides the numbers of a reference calculation; hashed into every label's id."""
+
+    engine: str
+    parameters: dict[str, Any] = Field(description="Complete, engine-specific, JSON types only.")
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 by path of files that parameters name.")
+    cheap: bool = Field(description="True: many labels are batched into one job; False: one Firework each.")
+
+
+class RelaxationSettings(StrictModel):
+    """How the cell and the ions are brought to zero force and stress."""
+
+    fmax_eV_per_A: float = Field(gt=0)
+    stress_tolerance_GPa: float = Field(gt=0)
+    max_steps: int = Field(ge=1)
+    keep_symmetry: bool
+
+
+class ElasticSettings(StrictModel):
+    """How elastic constants are measured."""
+
+    strain_amplitude: float = Field(gt=0, lt=0.05, description="Largest component of the small strain tensor.")
+    half_amplitude_check: bool = Field(description="Also +-amplitude/2, to measure the nonlinearity.")
+    directions: list[Voigt] = Field(
+        description="Strain directions, Voigt (engineering shear), scaled so that the largest tensor component is 1."
+    )
+    symmetry_tolerance_A: float = Field(gt=0)
+    ion_fmax_eV_per_A: float = Field(gt=0)
+    ion_max_steps: int = Field(ge=1)
+
+
+class Budget(StrictModel):
+    """What the run may spend."""
+
+    max_reference_calculations: int = Field(ge=1)
+    max_core_hours: float = Field(gt=0)
+    cores: int = Field(ge=1)
+
+
+class CostEstimate(StrictModel):
+    """What the plan expects to spend; shown by ``mlip-auto plan``, never used as a limit."""
+
+    n_reference_calculations: int
+    core_hours: float
+    basis: str
+
+
+class SystemConfig(StrictModel):
+    """The complete plan of a run."""
+
+    schema_version: Literal[1] = SYSTEM_CONFIG_VERSION
+    project_name: str
+    run_id: str = Field(description="project_name plus a hash of the plan: the same input gives the same run.")
+    goal: Goal
+    material: Material
+    reference: ReferenceSettings
+    relaxation: RelaxationSettings
+    elastic: ElasticSettings | None = None
+    budget: Budget
+    estimate: CostEstimate
+    reasons: dict[str, Reason] = Field(description="By dotted path of the field, e.g. reference.parameters.kpts.")
+    warnings: list[str] = Field(default_factory=list)
