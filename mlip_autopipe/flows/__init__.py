@@ -1,0 +1,1 @@
+"""Makers that wire jobs into jobflow flows."""

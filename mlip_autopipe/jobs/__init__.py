@@ -1,0 +1,1 @@
+"""Thin jobflow jobs that call the rooms below."""

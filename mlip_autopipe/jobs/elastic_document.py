@@ -1,0 +1,168 @@
+"""From stresses to the property document of the elastic goal: fit, gates, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlip_autopipe.schemas.elastic import (
+    ElasticDocument,
+    ElasticModuli,
+    Estimate,
+    Gate,
+    RelaxationDocument,
+    StrainedStressDocument,
+)
+
+if TYPE_CHECKING:
+    from mlip_autopipe.reference.labels import LabelStore
+    from mlip_autopipe.schemas.system import SystemConfig
+
+CONVENTION = (
+    "B_ij: Cauchy stress (positive under tension) against small strain, Voigt order xx yy zz yz xz xy with "
+    "engineering shear; ions relaxed; orientation of the input structure. At zero pressure B_ij = C_ij."
+)
+PACKAGES = ("mlip-autopipe", "ase", "pymatgen", "numpy", "scipy", "spglib", "jobflow", "fireworks", "gpaw")
+MAX_PRESSURE_GPA = 0.5
+
+
+def build_elastic_document(
+    system: SystemConfig,
+    relaxation: RelaxationDocument,
+    measurements: list[StrainedStressDocument],
+    labels: LabelStore,
+) -> ElasticDocument:
+    """Fit the elastic tensor to measured stresses and write everything that is known of it.
+
+    Parameters
+    ----------
+    system
+        The plan of the run.
+    relaxation
+        The relaxed cell.
+    measurements
+        Stresses of the strained cells, GPa.
+    labels
+        Where the labels' provenance is read from.
+
+    Returns
+    -------
+    ElasticDocument
+        With ``state='failed'`` when a physics gate did not pass.
+    """
+    from pymatgen.core import Structure
+
+    from mlip_autopipe.analysis import moduli
+    from mlip_autopipe.analysis.elastic import fit_elastic_constants, pressure
+    from mlip_autopipe.analysis.symmetry import crystal_symmetry
+
+    assert system.elastic is not None, "an elastic document belongs to an elastic plan"
+    structure = Structure.from_dict(relaxation.structure)
+    symmetry = crystal_symmetry(structure, system.elastic.symmetry_tolerance_A)
+    fit = fit_elastic_constants(
+        np.array([m.strain for m in measurements]),
+        np.array([m.stress_GPa for m in measurements]),
+        rotations=symmetry.rotations,
+    )
+    stable, min_eigenvalue = moduli.born_stability(fit.tensor)
+    ieee = moduli.to_ieee(fit, structure)
+    gates = [Gate(name=n, passed=p, detail=d) for n, p, d in moduli.physics_gates(fit)]
+    gates.append(_relaxed_gate(relaxation, measurements))
+    label_ids = list(
+        dict.fromkeys([*relaxation.label_ids, *(i for m in measurements for i in m.label_ids)])
+    )
+    residual_pressure = float(pressure(fit.residual_stress))
+    return ElasticDocument(
+        run_id=system.run_id,
+        project_name=system.project_name,
+        state="done" if all(g.passed for g in gates) else "failed",
+        formula=system.material.formula,
+        structure=relaxation.structure,
+        space_group=symmetry.space_group,
+        crystal_system=symmetry.crystal_system,
+        point_group=symmetry.point_group,
+        convention=CONVENTION,
+        pressure_GPa=residual_pressure,
+        elastic_tensor_GPa=fit.tensor.tolist(),
+        elastic_tensor_stderr_GPa=fit.stderr.tolist(),
+        elastic_tensor_stderr_parts_GPa={
+            "fit": fit.stderr_fit.tolist(),
+            "nonlinearity": fit.stderr_nonlinearity.tolist(),
+        },
+        elastic_tensor_ieee_GPa=ieee.tensor.tolist(),
+        elastic_tensor_ieee_stderr_GPa=ieee.stderr.tolist(),
+        residual_stress_GPa=tuple(float(s) for s in fit.residual_stress),
+        independent_constants_GPa={
+            name: Estimate(value=value, stderr=stderr)
+            for name, (value, stderr) in moduli.independent_constants(ieee, symmetry).items()
+        },
+        moduli=_moduli(moduli.elastic_moduli(fit, structure)),
+        born_stable=stable,
+        min_eigenvalue_GPa=min_eigenvalue,
+        gates=gates,
+        n_strains=len(measurements),
+        n_reference_calculations=len(label_ids),
+        strain_amplitude=system.elastic.strain_amplitude,
+        warnings=_warnings(system, relaxation, measurements, residual_pressure),
+        provenance=_provenance(system, label_ids, labels),
+    )
+
+
+def _moduli(computed: Any) -> ElasticModuli:
+    pairs = dataclasses.asdict(computed)
+    return ElasticModuli(**{k: Estimate(value=v[0], stderr=v[1]) for k, v in pairs.items()})
+
+
+def _relaxed_gate(relaxation: RelaxationDocument, measurements: list[StrainedStressDocument]) -> Gate:
+    unfinished = [i + 1 for i, m in enumerate(measurements) if not m.converged]
+    if not relaxation.converged:
+        return Gate(
+            name="relaxed", passed=False, detail=f"the cell did not relax within {relaxation.n_steps} steps"
+        )
+    if unfinished:
+        return Gate(name="relaxed", passed=False, detail=f"the ions did not relax at strains {unfinished}")
+    worst = max([relaxation.max_force_eV_per_A, *(m.max_force_eV_per_A for m in measurements)])
+    return Gate(name="relaxed", passed=True, detail=f"largest force {worst:.2g} eV/A")
+
+
+def _warnings(
+    system: SystemConfig,
+    relaxation: RelaxationDocument,
+    measurements: list[StrainedStressDocument],
+    residual_pressure_GPa: float,
+) -> list[str]:
+    found = [*system.warnings, *relaxation.warnings, *(w for m in measurements for w in m.warnings)]
+    if abs(residual_pressure_GPa) > MAX_PRESSURE_GPA:
+        found.append(
+            f"the relaxed cell keeps a pressure of {residual_pressure_GPa:.2f} GPa; "
+            "lower relaxation.stress_tolerance_GPa under overrides"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _provenance(system: SystemConfig, label_ids: list[str], labels: LabelStore) -> dict[str, Any]:
+    found = [label for label in (labels.get(i) for i in label_ids) if label is not None]
+    return {
+        "label_ids": label_ids,
+        "reference": system.reference.model_dump(),
+        "settings_hashes": sorted({label.settings_hash for label in found}),
+        "engine_versions": sorted({f"{label.engine} {label.engine_version}" for label in found}),
+        "reference_core_time_s": sum(label.core_time_s for label in found),
+        "recovered_labels": [label.label_id for label in found if len(label.attempts) > 1],
+        "versions": _versions(),
+        "seeds": [],
+        "plan": system.model_dump(exclude={"material", "reference", "reasons"}),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,7 @@
+# GPAW with nothing but a C++ compiler: no MPI, libxc or BLAS (PBE is built in).
+# For production, build GPAW against your own libraries (https://gpaw.readthedocs.io) or take conda-forge's.
+mpi = False
+compiler = "g++"
+libraries = []
+nolibxc = True
+noblas = True
