@@ -1,0 +1,1 @@
+"""Start structures: prototypes, files, primitive cells."""
