@@ -10,7 +10,9 @@ from mlip_autopipe.analysis.symmetry import FloatArray
 
 _RANK_TOLERANCE = 1e-3
 _NUISANCE_TOLERANCE = 1e-8
+# Quantiles of one standard deviation: one-sided, and of the central interval.
 _ONE_SIGMA = 0.8413447460685429
+_CENTRAL = 0.6826894921370859
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def disagreement_covariance(pooled: Solution, extrapolated: Solution | None) -> 
 
     rank = int(kept.sum())
     ratio = float(np.sum((vectors[:, kept].T @ difference) ** 2 / spectrum[kept])) / rank
-    threshold = float(fdtri(rank, extrapolated.n_dof, _ONE_SIGMA))
+    threshold = float(fdtri(rank, extrapolated.n_dof, _CENTRAL))
     return outer * max(0.0, 1.0 - threshold / max(ratio, np.finfo(float).tiny))
 
 

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlip_autopipe.analysis import _least_squares as lsq
+from mlip_autopipe.analysis import _stress_model as model
 from mlip_autopipe.analysis.strain import choose_strain_directions, deformation_gradient
 from mlip_autopipe.analysis.symmetry import (
     FloatArray,
     crystal_symmetry,
-    invariant_stress_basis,
     invariant_tensor_basis,
-    stabilisers,
 )
 from mlip_autopipe.errors import AnalysisError
 
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 _TRICLINIC = np.eye(3)[None]
 _NORMAL = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
 _PRESSURE_CORRECTION = np.outer(_NORMAL, _NORMAL) - np.diag([2.0, 2.0, 2.0, 1.0, 1.0, 1.0])
-# Residuals of components that symmetry forbids count as "made zero by the code" below this part of the
-# others.
-_SILENT = 0.1
-_NUMERICAL_ZERO = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,22 +184,15 @@ def fit_elastic_constants(
     n, m = len(e), len(basis)
     design = np.einsum("aij,nj->nia", basis, e)
     constant = np.tile(np.eye(6), (n, 1, 1))
-    even, odd = _nuisance_terms(e)
+    even, odd = model.nuisance_terms(e)
     nuisance = np.concatenate([constant, even], axis=2)
 
     rows = np.tile(np.eye(6), (n, 1, 1))
+    if model.symmetrised(e, s, design, group):
+        rows = model.allowed_stresses(e, group)
     pooled = lsq.solve(rows, design, nuisance, s)
     if pooled is None:
         raise AnalysisError(_rank_message(design, constant, m))
-    allowed = _allowed_stresses(e, group)
-    residual = pooled.residual.reshape(n, 6)
-    inside = np.einsum("nij,nj->ni", allowed, residual)
-    forbidden = np.linalg.norm(residual - inside)
-    if forbidden < max(_SILENT * np.linalg.norm(inside), _NUMERICAL_ZERO * np.linalg.norm(s)):
-        # The code that made the stresses symmetrised them: forbidden components are zero by construction and
-        # say nothing about the noise, so they must not count as degrees of freedom.
-        rows = allowed
-        pooled = lsq.solve(rows, design, nuisance, s) or pooled
     extrapolated = (
         lsq.solve(rows, design, np.concatenate([nuisance, odd], axis=2), s) if odd.shape[2] else None
     )
@@ -224,7 +212,7 @@ def fit_elastic_constants(
         basis_covariance=fit_covariance + bias_covariance,
         residual_stress=lsq.intercept(constant, even, s - design @ pooled.values),
         n_dof=pooled.n_dof,
-        rms_residual=float(np.sqrt(np.mean(residual**2))),
+        rms_residual=float(np.sqrt(np.mean(pooled.residual**2))),
         errors_determined=pooled.n_dof > 0,
         nonlinearity_determined=extrapolated is not None,
     )
@@ -272,58 +260,14 @@ def _checked(strains: ArrayLike, stresses: ArrayLike) -> tuple[FloatArray, Float
     return e, s
 
 
-def _nuisance_terms(strains: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Columns (n, 6, q) of even and of third order in the strain, for the directions measured at both signs.
-
-    The third-order columns exist only where a direction has two amplitudes: with one they equal the linear
-    response.
-    """
-    even: list[FloatArray] = []
-    odd: list[FloatArray] = []
-    for members, amplitudes in _directions(strains):
-        if amplitudes.min() > 0 or amplitudes.max() < 0:
-            continue
-        scale = np.abs(amplitudes).max()
-        profile = np.zeros((len(strains), 1, 1))
-        profile[members, 0, 0] = amplitudes / scale
-        even.append(profile**2 * np.eye(6))
-        if np.ptp(np.abs(amplitudes)) > 0.05 * scale:
-            odd.append(profile**3 * np.eye(6))
-    empty = np.zeros((len(strains), 6, 0))
-    return np.concatenate([empty, *even], axis=2), np.concatenate([empty, *odd], axis=2)
-
-
-def _directions(strains: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-    """Group parallel strains: indices and signed amplitudes of each direction, unstrained cells left out."""
-    norms = np.linalg.norm(strains, axis=1)
-    left = [int(i) for i in np.flatnonzero(norms > 1e-9)]
-    groups = []
-    while left:
-        unit = strains[left[0]] / norms[left[0]]
-        members = np.array([i for i in left if abs(strains[i] @ unit) > (1 - 1e-8) * norms[i]])
-        groups.append((members, strains[members] @ unit))
-        left = [i for i in left if i not in set(members.tolist())]
-    return groups
-
-
-def _allowed_stresses(strains: FloatArray, rotations: FloatArray) -> FloatArray:
-    """Projectors (n, 6, 6) on the stress components that the symmetry left by each strain allows."""
-    projectors = np.empty((len(strains), 6, 6))
-    for k, kept in enumerate(stabilisers(strains, rotations)):
-        orthonormal, _ = np.linalg.qr(invariant_stress_basis(rotations[kept]).T)
-        projectors[k] = orthonormal @ orthonormal.T
-    return projectors
-
-
 def _rank_message(design: FloatArray, constant: FloatArray, m: int) -> str:
     found = lsq.determined(design, constant)
     if found < m:
         return (
             f"The {len(design)} strains determine only {found} of the {m} independent elastic constants: add "
-            "strain directions (choose_strain_directions() returns a sufficient set) or pass the rotations of "
-            "the crystal."
+            "strain directions (choose_strain_directions() returns a sufficient set) or pass the rotations."
         )
     return (
-        f"The strains do not determine the {m} independent elastic constants apart from the residual stress and "
-        "the second-order response: measure each direction at both signs."
+        f"The strains do not determine the {m} independent elastic constants apart from the residual stress "
+        "and the second-order response: measure each direction at both signs."
     )
