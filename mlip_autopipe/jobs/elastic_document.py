@@ -18,6 +18,7 @@ from mlip_autopipe.schemas.elastic import (
 )
 
 if TYPE_CHECKING:
+    from mlip_autopipe.analysis.moduli import Moduli
     from mlip_autopipe.reference.labels import LabelStore
     from mlip_autopipe.schemas.system import SystemConfig
 
@@ -55,26 +56,34 @@ def build_elastic_document(
     """
     from pymatgen.core import Structure
 
-    from mlip_autopipe.analysis import moduli
     from mlip_autopipe.analysis.elastic import fit_elastic_constants, pressure
+    from mlip_autopipe.analysis.ieee import independent_constants, to_ieee
+    from mlip_autopipe.analysis.moduli import born_stability, elastic_moduli, physics_gates
     from mlip_autopipe.analysis.symmetry import crystal_symmetry
 
     assert system.elastic is not None, "an elastic document belongs to an elastic plan"
     structure = Structure.from_dict(relaxation.structure)
-    symmetry = crystal_symmetry(structure, system.elastic.symmetry_tolerance_A)
+    tolerance = system.elastic.symmetry_tolerance_A
+    symmetry = crystal_symmetry(structure, tolerance)
     fit = fit_elastic_constants(
         np.array([m.strain for m in measurements]),
         np.array([m.stress_GPa for m in measurements]),
         rotations=symmetry.rotations,
     )
-    stable, min_eigenvalue = moduli.born_stability(fit.tensor)
-    ieee = moduli.to_ieee(fit, structure)
-    gates = [Gate(name=n, passed=p, detail=d) for n, p, d in moduli.physics_gates(fit)]
+    solution = (fit.basis, fit.basis_values, fit.basis_covariance)
+    moduli = elastic_moduli(*solution, structure)
+    ieee = to_ieee(*solution, structure, symmetry_tolerance_A=tolerance)
+    constants = independent_constants(ieee.tensor, ieee.stderr, symmetry.crystal_system, symmetry.point_group)
+    stable, min_eigenvalue = born_stability(fit.tensor)
+    gates = [
+        Gate(name=g.name, passed=g.passed, detail=g.detail)
+        for g in physics_gates(fit, moduli, strain_amplitude=system.elastic.strain_amplitude)
+    ]
     gates.append(_relaxed_gate(relaxation, measurements))
     label_ids = list(
         dict.fromkeys([*relaxation.label_ids, *(i for m in measurements for i in m.label_ids)])
     )
-    residual_pressure = float(pressure(fit.residual_stress))
+    residual_pressure = float(pressure(relaxation.stress_GPa))
     return ElasticDocument(
         run_id=system.run_id,
         project_name=system.project_name,
@@ -97,13 +106,14 @@ def build_elastic_document(
         residual_stress_GPa=tuple(float(s) for s in fit.residual_stress),
         independent_constants_GPa={
             name: Estimate(value=value, stderr=stderr)
-            for name, (value, stderr) in moduli.independent_constants(ieee, symmetry).items()
+            for name, (value, stderr) in constants.items()
         },
-        moduli=_moduli(moduli.elastic_moduli(fit, structure)),
+        moduli=_moduli(moduli),
         born_stable=stable,
         min_eigenvalue_GPa=min_eigenvalue,
         gates=gates,
-        n_strains=len(measurements),
+        strains=[m.strain for m in measurements],
+        stresses_GPa=[m.stress_GPa for m in measurements],
         n_reference_calculations=len(label_ids),
         strain_amplitude=system.elastic.strain_amplitude,
         warnings=_warnings(system, relaxation, measurements, residual_pressure),
@@ -111,9 +121,9 @@ def build_elastic_document(
     )
 
 
-def _moduli(computed: Any) -> ElasticModuli:
-    pairs = dataclasses.asdict(computed)
-    return ElasticModuli(**{k: Estimate(value=v[0], stderr=v[1]) for k, v in pairs.items()})
+def _moduli(computed: Moduli) -> ElasticModuli:
+    fields = {f.name: getattr(computed, f.name) for f in dataclasses.fields(computed)}
+    return ElasticModuli(**{k: Estimate(value=v.value, stderr=v.stderr) for k, v in fields.items()})
 
 
 def _relaxed_gate(relaxation: RelaxationDocument, measurements: list[StrainedStressDocument]) -> Gate:

@@ -102,8 +102,9 @@ class ElasticDocument(StrictModel):
     born_stable: bool
     min_eigenvalue_GPa: float
     gates: list[Gate]
-    n_strains: int
-    n_reference_calculations: int
+    strains: list[Voigt] = Field(description="Measured small strains, Voigt with engineering shear.")
+    stresses_GPa: list[Voigt] = Field(description="Cauchy stress of each strain.")
+    n_reference_calculations: int = Field(description="Distinct labels that the property rests on.")
     strain_amplitude: float
     warnings: list[str] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(description="Label ids, reference settings and hash, versions, seeds.")

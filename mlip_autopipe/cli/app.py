@@ -1,0 +1,215 @@
+"""``mlip-auto``: the commands, and how errors end them.
+
+Exit codes: 0 property stored, 1 failed, 2 invalid input, 3 ended without enough evidence.
+Heavy libraries are imported inside the commands that need them, so that ``--help`` and ``status`` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlip_autopipe.errors import EXIT_FAILED, EXIT_INVALID_INPUT, AutoPipeError
+
+app = typer.Typer(
+    name="mlip-auto",
+    help="From a few lines of YAML to a materials property with an error bar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db_app = typer.Typer(help="The embedded database server of this folder.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="The input file (YAML).")]
+LaunchPadFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--launchpad",
+        "-l",
+        metavar="FILE",
+        help="LaunchPad file; otherwise ./my_launchpad.yaml, ~/.fireworks/, or a server of this folder's own.",
+    ),
+]
+Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run id or project name; omitted: the latest.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OutDir = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.json and the plot.")]
+
+
+def main() -> None:
+    """Entry point of ``mlip-auto``: run a command and turn exceptions into one sentence and an exit code."""
+    import click
+
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say_error("interrupted")
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_INVALID_INPUT
+    except AutoPipeError as error:
+        if debug:
+            raise
+        _say_error(str(error))
+        code = error.exit_code
+    except BrokenPipeError:  # the reader of our output went away: nothing to say and nobody to say it to
+        sys.stderr.close()
+        code = EXIT_FAILED
+    except Exception as error:
+        if debug:
+            raise
+        _say_error(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+        code = EXIT_FAILED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_error(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from mlip_autopipe import __version__
+
+        print(f"mlip-auto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """From a few lines of YAML to a materials property with an error bar."""
+
+
+@app.command()
+def init(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("input.yaml"),
+    name: Annotated[str | None, typer.Option("--name", help="Project name.")] = None,
+    elements: Annotated[str | None, typer.Option("--elements", help="Chemical symbols, e.g. Al or Ga,As.")] = None,
+    crystal_structure: Annotated[
+        str | None, typer.Option("--crystal-structure", help="Prototype, e.g. fcc; 'auto': the ground state.")
+    ] = None,
+    structure: Annotated[str | None, typer.Option("--structure", help="POSCAR, CIF or extxyz file.")] = None,
+    goal: Annotated[str | None, typer.Option("--goal", help="Simulation goal.")] = None,
+    calculator: Annotated[
+        str | None, typer.Option("--calculator", help="ASE calculator by dotted name; omitted: GPAW.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write an input file; what no flag says is asked for."""
+    from mlip_autopipe.cli.init import write_input
+
+    write_input(
+        output,
+        name=name,
+        elements=elements,
+        crystal_structure=crystal_structure,
+        structure=structure,
+        goal=goal,
+        calculator=calculator,
+        force=force,
+    )
+
+
+@app.command()
+def plan(input_file: InputFile, as_json: AsJson = False) -> None:
+    """Show the full plan with reasons, its jobs and its cost; run nothing."""
+    from mlip_autopipe.cli.plan import show_plan
+
+    show_plan(input_file, as_json=as_json)
+
+
+@app.command()
+def run(input_file: InputFile, out: OutDir = Path("results"), launchpad: LaunchPadFile = None) -> None:
+    """Submit a plan, run rockets here until it is done, and write its results; run again to resume."""
+    from mlip_autopipe.cli.run import run_input
+
+    raise typer.Exit(run_input(input_file, out, launchpad))
+
+
+@app.command()
+def submit(input_file: InputFile, launchpad: LaunchPadFile = None) -> None:
+    """Store a plan in the LaunchPad for rockets started elsewhere (rlaunch, qlaunch)."""
+    from mlip_autopipe.cli.run import submit_input
+
+    submit_input(input_file, launchpad)
+
+
+@app.command()
+def export(
+    input_file: InputFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+) -> None:
+    """Write a plan as a LaunchPad YAML file for `lpad add`."""
+    from mlip_autopipe.cli.run import export_input
+
+    export_input(input_file, output)
+
+
+@app.command()
+def status(run_name: Run = None, launchpad: LaunchPadFile = None, as_json: AsJson = False) -> None:
+    """Show all runs, or one run's jobs and failures."""
+    from mlip_autopipe.cli.status import show_status
+
+    show_status(run_name, launchpad, as_json=as_json)
+
+
+@app.command()
+def results(
+    run_name: Run = None,
+    launchpad: LaunchPadFile = None,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write results.json and the plot here.")] = None,
+) -> None:
+    """Show the property that a run found."""
+    from mlip_autopipe.cli.results import show_results
+
+    raise typer.Exit(show_results(run_name, launchpad, out, as_json=as_json))
+
+
+@app.command()
+def doctor(launchpad: LaunchPadFile = None) -> None:
+    """Find and mend lost jobs, ownerless locks and inconsistent states in the LaunchPad."""
+    from mlip_autopipe.cli.status import repair_launchpad
+
+    repair_launchpad(launchpad)
+
+
+@db_app.command("start")
+def db_start(launchpad: LaunchPadFile = None) -> None:
+    """Start the server, or find the one that runs."""
+    from mlip_autopipe.cli.db import start_server
+
+    start_server(launchpad)
+
+
+@db_app.command("stop")
+def db_stop(launchpad: LaunchPadFile = None) -> None:
+    """Stop the server; its data stay."""
+    from mlip_autopipe.cli.db import stop_server
+
+    stop_server(launchpad)
+
+
+@db_app.command("status")
+def db_status(launchpad: LaunchPadFile = None) -> None:
+    """Say where the server is and whether it answers."""
+    from mlip_autopipe.cli.db import server_status
+
+    server_status(launchpad)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""``mlip-auto run``, ``submit`` and ``export``: from an input file to jobs, and local rockets until they are done."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlip_autopipe.cli.plan import make_plan
+from mlip_autopipe.errors import EXIT_FAILED, EXIT_NOT_ENOUGH_EVIDENCE, EnvironmentProblemError
+
+if TYPE_CHECKING:
+    from fireworks import Workflow
+
+    from mlip_autopipe.launch.launchpad import AutoPipeLaunchPad
+    from mlip_autopipe.launch.location import LaunchPadLocation
+    from mlip_autopipe.schemas.system import SystemConfig
+
+POLL_S = 0.25
+EXIT_INTERRUPTED = 130
+
+
+def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
+    """Run an input file to its end and write ``results.json`` and the plot.
+
+    Returns
+    -------
+    int
+        Exit code: 0 property stored, 1 failed, 3 ended without enough evidence, 130 interrupted.
+    """
+    from mlip_autopipe.cli.results import report
+    from mlip_autopipe.launch.runs import find_run, result_document
+
+    system = _checked_plan(input_file)
+    _require_writable(out)
+    location, launchpad = _connect(launchpad_file)
+    if not _submit(launchpad, system):
+        return EXIT_FAILED
+    finished = find_run(launchpad.db, system.run_id).state == "done"
+    if not finished and not _run_rockets(location, launchpad, system):
+        print(f"interrupted; `mlip-auto run {input_file}` goes on from here")
+        return EXIT_INTERRUPTED
+    document = result_document(launchpad.db, system.run_id)
+    if document is None:
+        return _say_why_not(launchpad, system)
+    return report(document, out)
+
+
+def submit_input(input_file: Path, launchpad_file: Path | None) -> None:
+    """Store the plan's jobs in the LaunchPad and say how to run them."""
+    system = _checked_plan(input_file)
+    _, launchpad = _connect(launchpad_file)
+    _submit(launchpad, system)
+    print(f"run {system.run_id} is in the LaunchPad; start rockets with `rlaunch rapidfire` or `qlaunch rapidfire`")
+
+
+def export_input(input_file: Path, output: Path | None) -> None:
+    """Write the plan's Workflow as YAML for ``lpad add``."""
+    from mlip_autopipe.launch.workflow import write_workflow_yaml
+
+    system = make_plan(input_file)
+    target = output or Path(f"{input_file.stem}_launchpad.yaml")
+    _require_writable(target.parent)
+    write_workflow_yaml(_workflow(system), target)
+    print(f"wrote {target}; add it to a LaunchPad with `lpad add {target}`")
+
+
+def _checked_plan(input_file: Path) -> SystemConfig:
+    from mlip_autopipe.reference.registry import engine_class
+
+    system = make_plan(input_file)
+    engine_class(system.reference.engine).check_available()
+    return system
+
+
+def _require_writable(folder: Path) -> None:
+    """Fail before anything is computed when results could not be written afterwards."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 65536)
+            probe.flush()
+    except OSError as error:
+        raise EnvironmentProblemError(
+            f"results cannot be written to {folder} ({error.strerror}); free space there or choose another --out"
+        ) from None
+
+
+def _connect(launchpad_file: Path | None) -> tuple[LaunchPadLocation, AutoPipeLaunchPad]:
+    from mlip_autopipe.launch.launchpad import connect
+    from mlip_autopipe.launch.location import locate
+
+    launchpad = connect(locate(launchpad_file, Path.cwd()))
+    return launchpad.location, launchpad
+
+
+def _workflow(system: SystemConfig) -> Workflow:
+    from mlip_autopipe.flows.build import build_flow
+    from mlip_autopipe.launch.workflow import to_workflow
+
+    return to_workflow(
+        build_flow(system),
+        run_id=system.run_id,
+        project_name=system.project_name,
+        goal=system.goal,
+        formula=system.material.formula,
+    )
+
+
+def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
+    """Submit a new run, or bring an old one back to life; False if it was stopped by hand."""
+    from mlip_autopipe.launch.runs import list_runs, resume, submit
+
+    known = {run.run_id: run for run in list_runs(launchpad.db)}.get(system.run_id)
+    if known is None:
+        submit(launchpad, _workflow(system))
+        return True
+    if known.state == "done":
+        print(f"run {system.run_id} is done already; showing its results")
+        return True
+    if known.state in ("paused", "stopped"):
+        print(f"run {system.run_id} is {known.state}; `lpad resume_wflows` or `lpad reignite_wflows` lets it go on")
+        return False
+    rerun = resume(launchpad, system.run_id)
+    print(f"run {system.run_id} goes on" + (f"; jobs {rerun} run again" if rerun else ""))
+    return True
+
+
+def _run_rockets(location: LaunchPadLocation, launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
+    """Run the jobs with rockets on this machine; False when interrupted."""
+    import time
+
+    from mlip_autopipe.cli.progress import progress
+    from mlip_autopipe.launch.rocket import RocketPool
+
+    rockets, cores_per_rocket = _share_cores(launchpad, system)
+    pool = RocketPool(location, rockets, run_id=system.run_id, cores_per_rocket=cores_per_rocket)
+    with _interrupts() as interrupted, progress(launchpad.db, system) as show:
+        pool.start()
+        try:
+            while pool.poll() and not interrupted:
+                show()
+                time.sleep(POLL_S)
+            show()
+        finally:
+            pool.stop()
+    return not interrupted
+
+
+def _share_cores(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> tuple[int, int]:
+    """Return how many rockets to start and how many cores each of them owns.
+
+    As many rockets as jobs can run side by side, and no more than cores.
+    """
+    widest = launchpad.fireworks.count_documents({"spec.run_id": system.run_id, "name": {"$regex": "^strain"}})
+    rockets = max(1, min(system.budget.cores, widest))
+    return rockets, max(1, system.budget.cores // rockets)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of raising, so that rockets can be stopped in order."""
+    received: list[int] = []
+    previous = {
+        s: signal.signal(s, lambda number, _frame: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _say_why_not(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> int:
+    """Print why a run has no result, and return its exit code."""
+    from mlip_autopipe.launch.runs import run_failures
+
+    failures = run_failures(launchpad.db, system.run_id)
+    for failure in failures:
+        print(f"job {failure.fw_id} ({failure.job}) failed: {failure.sentence}")
+        if failure.launch_dir:
+            print(f"  its files are in {failure.launch_dir}")
+    if not failures:
+        print(f"run {system.run_id} ended without a result; `mlip-auto status {system.run_id}` shows its jobs")
+    print(f"what is finished is kept: after mending the cause, the same `run` goes on (run {system.run_id})")
+    spent = any("BudgetExhaustedError" in failure.traceback for failure in failures)
+    return EXIT_NOT_ENOUGH_EVIDENCE if spent else EXIT_FAILED
