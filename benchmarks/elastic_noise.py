@@ -2,8 +2,8 @@
 
 Synthetic crystals with known random constants are strained along the chosen directions; Gaussian noise is
 added to their stresses, and the fraction of independent constants whose stated standard error covers the
-truth is counted. An honest error covers 68 %. Two kinds of noise: independent in all six components, and symmetrised
-by the symmetry that the strain leaves, as density functional codes do.
+truth is counted. An honest error covers 68 %. Two kinds of noise: independent in all six components, and
+symmetrised by the symmetry that the strain leaves, as density functional codes do.
 
     python benchmarks/elastic_noise.py --repeats 300
 """

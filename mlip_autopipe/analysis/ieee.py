@@ -1,9 +1,9 @@
 """The IEEE orientation of a crystal and the independent elastic constants in it.
 
 IEEE Standard on Piezoelectricity 176-1987 (10.1109/IEEESTD.1988.79638): cubic axes along the cube's edges;
-tetragonal, trigonal and hexagonal z along the principal axis and x along a; orthorhombic c < a < b along z, x, y;
-monoclinic y along the twofold axis and z along the shorter of the other two; triclinic z along the shortest axis
-of the reduced cell and y normal to the plane of the two shortest.
+tetragonal, trigonal and hexagonal z along the principal axis and x along a; orthorhombic c < a < b along z,
+x, y; monoclinic y along the twofold axis and z along the shorter of the other two; triclinic z along the
+shortest axis of the reduced cell and y normal to the plane of the two shortest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlip_autopipe.errors import AnalysisError
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-# Entries from which all others of the system's tensor follow; those in brackets vanish in the higher Laue class.
+# Entries from which all others of the system's tensor follow; _ABSENT vanish in the higher Laue class.
 _CONSTANTS = {
     "cubic": "11 12 44",
     "hexagonal": "11 12 13 33 44",
@@ -108,13 +108,15 @@ def ieee_rotation(structure: Structure, symmetry_tolerance_A: float = 1e-3) -> F
     if symmetry.crystal_system == "monoclinic":
         y = b
         z, x = _by_length(c, a)
-        return _frame(z=z, y=y, x_hint=x)
+        # The angle between them is taken as obtuse, which fixes the signs of C15, C25, C35 and C46.
+        return _frame(z=z, y=y, x_hint=x if x @ z <= 0 else -x)
     if symmetry.crystal_system == "orthorhombic":
         c, a, b = _by_length(a, b, c)
         return _frame(z=c, x=a)
     if symmetry.crystal_system == "triclinic":
         reduced = spglib.niggli_reduce(standard[0])
-        c, a, b = _by_length(*np.asarray(standard[0] if reduced is None else reduced, dtype=float))
+        cell_vectors = np.asarray(standard[0] if reduced is None else reduced, dtype=float)
+        c, a, b = _by_length(*(cell_vectors * np.sign(np.linalg.det(cell_vectors))))
         return _frame(z=c, x=a)
     return _frame(z=c, x=a)
 
@@ -129,14 +131,14 @@ def independent_constants(
     tensor, stderr
         (6, 6) constants and standard errors in the IEEE orientation.
     crystal_system, point_group
-        As in `CrystalSymmetry`. Without the point group, C16 of tetragonal and C15 of trigonal crystals are listed
-        even where symmetry makes them zero.
+        As in `CrystalSymmetry`. Without the point group, C16 of tetragonal and C15 of trigonal crystals are
+        listed even where symmetry makes them zero.
 
     Returns
     -------
     dict
-        ``{"C11": (value, stderr), ...}``: 3 cubic, 5 hexagonal, 6 or 7 tetragonal and trigonal, 9 orthorhombic,
-        13 monoclinic, 21 triclinic.
+        ``{"C11": (value, stderr), ...}``: 3 cubic, 5 hexagonal, 6 or 7 tetragonal and trigonal, 9
+        orthorhombic, 13 monoclinic, 21 triclinic.
     """
     if crystal_system not in _CONSTANTS:
         raise AnalysisError(f"Unknown crystal system {crystal_system!r}; known are {', '.join(_CONSTANTS)}.")

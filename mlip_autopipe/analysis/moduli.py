@@ -46,7 +46,7 @@ class GateResult(NamedTuple):
 class Moduli:
     """Isotropic averages of the elastic tensor; fields are named as in the document.
 
-    ``debye_temperature_K`` is zero where an isotropic sound velocity is not real (negative bulk or shear modulus).
+    ``debye_temperature_K`` is zero where an isotropic sound velocity is not real (negative modulus).
     """
 
     bulk_modulus_voigt_GPa: ValueWithError
@@ -66,9 +66,9 @@ def elastic_moduli(
 ) -> Moduli:
     """Compute Voigt, Reuss and Hill averages and what follows from them, with standard errors.
 
-    Voigt-Reuss-Hill (10.1088/0370-1298/65/5/307), universal anisotropy (10.1103/PhysRevLett.101.055504), Debye
-    temperature from the averaged sound velocities (10.1016/0022-3697(63)90067-2). Errors by the delta method on
-    the independent constants.
+    Voigt-Reuss-Hill (10.1088/0370-1298/65/5/307), universal anisotropy (10.1103/PhysRevLett.101.055504),
+    Debye temperature from the averaged sound velocities (10.1016/0022-3697(63)90067-2). Errors by the delta
+    method on the independent constants.
 
     Parameters
     ----------
@@ -102,9 +102,10 @@ def elastic_moduli(
 
 
 def born_stability(tensor: ArrayLike) -> tuple[bool, float]:
-    """Tell whether B_ij is positive definite, and return its smallest eigenvalue (10.1103/PhysRevB.90.224104).
+    """Tell whether B_ij is positive definite, and return its smallest eigenvalue.
 
-    The eigenvalue is that of the tensor as a map of symmetric matrices, so it does not depend on the orientation.
+    Born's criterion as in 10.1103/PhysRevB.90.224104. The eigenvalue is that of the tensor as a map of
+    symmetric matrices, so it does not depend on the orientation.
     """
     scale = np.array([1.0, 1.0, 1.0, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
     array = np.asarray(tensor, dtype=float)
@@ -129,7 +130,7 @@ def physics_gates(
     strain_amplitude
         Sets the scale of the stresses with which the residual is compared.
     max_relative_residual, max_relative_nonlinearity
-        Bounds on rms residual / (largest constant * amplitude) and on the nonlinearity error / largest constant.
+        Bounds on rms residual / (largest constant * amplitude) and on nonlinearity error / largest constant.
     """
     stable, smallest = born_stability(fit.tensor)
     largest = float(np.abs(fit.tensor).max())
