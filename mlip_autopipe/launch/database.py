@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-def database(
-    location: LaunchPadLocation, *, timeout_s: float = 5.0, start: bool = True
-) -> Database[Document]:
+def database(location: LaunchPadLocation, *, timeout_s: float = 5.0, start: bool = True) -> Database[Document]:
     """Connect to the LaunchPad's database.
 
     Parameters
@@ -123,6 +121,5 @@ def _check(client: MongoClient[Document], location: LaunchPadLocation, timeout_s
 def _unreachable(location: LaunchPadLocation, detail: str) -> DatabaseUnreachableError:
     remedy = f"check {location.file}" if location.file else "see `mlip-auto doctor`"
     return DatabaseUnreachableError(
-        f"the LaunchPad's database server at {location.address} cannot be reached ({detail}); "
-        f"is it running? {remedy}"
+        f"the LaunchPad's database server at {location.address} cannot be reached ({detail}); is it running? {remedy}"
     )

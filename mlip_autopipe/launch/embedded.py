@@ -279,8 +279,7 @@ def _lock(folder: Path) -> Iterator[None]:
         stream = path.open("w")
     except OSError as error:
         raise EnvironmentProblemError(
-            f"{path.parent} cannot be written ({error.strerror or error}); "
-            "the embedded server needs a writable folder"
+            f"{path.parent} cannot be written ({error.strerror or error}); the embedded server needs a writable folder"
         ) from None
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

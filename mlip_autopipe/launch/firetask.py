@@ -15,6 +15,7 @@ from jobflow import JobStore
 from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import PyMongoError
 
+from mlip_autopipe.launch.heartbeat import heartbeat
 from mlip_autopipe.launch.jobstore import jobstore_for
 from mlip_autopipe.launch.retry import RetrySettings, is_transient
 
@@ -43,8 +44,12 @@ class ResilientJobFiretask(JobFiretask):  # type: ignore[misc]
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Run the job; convert the Fireworks it creates to this Firetask."""
+        launchpad, fw_id = getattr(self, "launchpad", None), getattr(self, "fw_id", None)
+        with heartbeat(launchpad, fw_id):
+            return self._run_with_retries(fw_spec, _AttemptRecord(launchpad, fw_id))
+
+    def _run_with_retries(self, fw_spec: dict[str, Any], record: _AttemptRecord) -> FWAction:
         settings = RetrySettings()
-        record = _AttemptRecord(getattr(self, "launchpad", None), getattr(self, "fw_id", None))
         retry = 0
         while True:
             last = retry == settings.max_retries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,15 +23,14 @@ with contextlib.redirect_stdout(io.StringIO()):  # it prints which of several FW
 __all__ = ["AutoPipeLaunchPad", "connect", "database"]
 
 STALE_LOCK_S = 10.0
+ORPHAN_S = 60.0
 
 FIREWORK_INDEXES = ("spec.run_id", [("spec.run_id", 1), ("state", 1)])
 WORKFLOW_INDEXES = ("metadata.run_id", "metadata.project_name")
 OUTPUT_INDEXES = ("uuid", "output.run_id", "metadata.run_id")
 
 
-def connect(
-    location: LaunchPadLocation, *, timeout_s: float = 5.0, log_level: str = "CRITICAL"
-) -> AutoPipeLaunchPad:
+def connect(location: LaunchPadLocation, *, timeout_s: float = 5.0, log_level: str = "CRITICAL") -> AutoPipeLaunchPad:
     """Connect to the LaunchPad; start the embedded server and initialise a fresh database if needed.
 
     Parameters
@@ -87,8 +87,10 @@ class AutoPipeLaunchPad(LaunchPad):  # type: ignore[misc]
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> AutoPipeLaunchPad:
         """Build from `to_dict` or a parsed ``my_launchpad.yaml``; unknown keys are ignored."""
-        keys = ("port", "name", "username", "password", "logdir", "strm_lvl", "user_indices", "wf_user_indices")
-        keys += ("authsource", "uri_mode", "mongoclient_kwargs")
+        keys = (
+            *("port", "name", "username", "password", "logdir", "strm_lvl", "user_indices"),
+            *("wf_user_indices", "authsource", "uri_mode", "mongoclient_kwargs"),
+        )
         return cls(d["host"], **{key: d[key] for key in keys if d.get(key) is not None})
 
     def initialise(self) -> None:
@@ -154,30 +156,57 @@ class AutoPipeLaunchPad(LaunchPad):  # type: ignore[misc]
                 raise
             self.m_logger.warning(f"ping of launch {launch_id} was lost: {error}")
 
-    def free_stale_lock(self, fw_id: int, *, observe_s: float = STALE_LOCK_S) -> bool:
-        """Free the lock of a Firework's Workflow if nobody works under it.
+    def free_stale_locks(self, query: Mapping[str, Any], *, observe_s: float = STALE_LOCK_S) -> list[int]:
+        """Free the locks of Workflows on which nobody works.
 
         FireWorks' locks do not say who holds them. A living holder changes the Workflow or lets it go within
         moments, so a lock that stays for `observe_s` seconds over an unchanged Workflow has lost its owner.
 
+        Parameters
+        ----------
+        query
+            Which Workflows to look at.
+        observe_s
+            For how long to watch them; no time is spent when nothing is locked.
+
         Returns
         -------
-        bool
-            True if a lock was freed.
+        list of int
+            One Firework id of each Workflow that was freed.
         """
-        fields = {"updated_on": 1, "locked": 1, "nodes": 1}
-        before = self.workflows.find_one({"nodes": fw_id}, fields)
+        fields = {"updated_on": 1, "nodes": 1}
+        suspects = {document["_id"]: document for document in self._locked(query, fields)}
         deadline = time.monotonic() + observe_s
-        while before is not None and before.get("locked"):
-            if time.monotonic() >= deadline:
-                unchanged = {key: before[key] for key in ("_id", "updated_on", "nodes")}
-                freed = self.workflows.update_one(unchanged, {"$unset": {"locked": True}})
-                return bool(freed.modified_count)
+        while suspects and time.monotonic() < deadline:
             time.sleep(0.1)
-            now = self.workflows.find_one({"nodes": fw_id}, fields)
-            if now != before:
+            still = {document["_id"]: document for document in self._locked({"_id": {"$in": list(suspects)}}, fields)}
+            suspects = {key: old for key, old in suspects.items() if still.get(key) == old}
+        freed = []
+        for old in suspects.values():
+            if self.workflows.update_one({**old, "locked": True}, {"$unset": {"locked": True}}).modified_count:
+                freed.append(int(old["nodes"][0]))
+        return freed
+
+    def _locked(self, query: Mapping[str, Any], fields: Mapping[str, int]) -> list[dict[str, Any]]:
+        return list(self.workflows.find({**query, "locked": {"$exists": True}}, fields))
+
+    def _get_a_fw_to_run(
+        self, query: dict[str, Any] | None = None, fw_id: int | None = None, checkout: bool = True
+    ) -> Any:
+        while True:
+            firework = super()._get_a_fw_to_run(query=query, fw_id=fw_id, checkout=checkout)
+            if firework is None or not checkout or self._belongs_to_a_workflow(firework.fw_id):
+                return firework
+            # A process died while it was adding this Firework; nothing refers to it.
+            self.fireworks.delete_one({"fw_id": firework.fw_id, "state": "RESERVED"})
+
+    def _belongs_to_a_workflow(self, fw_id: int) -> bool:
+        deadline = time.monotonic() + ORPHAN_S
+        while self.workflows.find_one({"nodes": fw_id}, {"_id": 1}) is None:
+            if time.monotonic() > deadline:
                 return False
-        return False
+            time.sleep(0.2)  # whoever inserted it stores the Workflow next
+        return True
 
     def _refresh_wf(self, fw_id: int) -> None:
         settings = RetrySettings()
@@ -188,7 +217,7 @@ class AutoPipeLaunchPad(LaunchPad):  # type: ignore[misc]
                 if retry == settings.max_retries or not is_transient(error):
                     raise
                 time.sleep(settings.delay_s(retry + 1))
-                self.free_stale_lock(fw_id)  # the lost connection may have taken our own lock with it
+                self.free_stale_locks({"nodes": fw_id})  # the lost connection may have taken our own lock with it
             else:
                 return
 

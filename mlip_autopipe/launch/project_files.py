@@ -149,10 +149,10 @@ def write_jobflow_config(folder: Path, *, host: str, port: int, name: str) -> Pa
 
 
 def set_yaml_keys(text: str, values: Mapping[str, Any]) -> str:
-    """Set top-level scalar keys in a YAML text, leaving every other line, comments included, as it is.
+    r"""Set top-level scalar keys in a YAML text, leaving every other line, comments included, as it is.
 
-    >>> set_yaml_keys("# mine\\nport: 1  # old\\n", {"port": 2, "name": "db"})
-    '# mine\\nport: 2  # old\\nname: db\\n'
+    >>> set_yaml_keys("# mine\nport: 1  # old\n", {"port": 2, "name": "db"})
+    '# mine\nport: 2  # old\nname: db\n'
     """
     import yaml
 
@@ -160,9 +160,7 @@ def set_yaml_keys(text: str, values: Mapping[str, Any]) -> str:
         scalar = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
         quoted = r"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'"""
         plain = r"(?:[^#\n]|(?<![ \t])#)*?"
-        pattern = re.compile(
-            rf"^({re.escape(key)}[ \t]*:)[ \t]*(?:{quoted}|{plain})([ \t]+#[^\n]*)?$", re.MULTILINE
-        )
+        pattern = re.compile(rf"^({re.escape(key)}[ \t]*:)[ \t]*(?:{quoted}|{plain})([ \t]+#[^\n]*)?$", re.MULTILINE)
         if pattern.search(text):
             text = pattern.sub(lambda found, new=scalar: f"{found[1]} {new}{found[2] or ''}", text, count=1)  # type: ignore[misc]
         else:

@@ -137,15 +137,11 @@ def run_failures(db: Database[Document], run_id: str) -> list[RunFailure]:
     failures = []
     fields = {"fw_id": 1, "name": 1, "launches": 1, "spec._attempts": 1, "spec._exception_details": 1}
     for firework in db["fireworks"].find({"spec.run_id": run_id, "state": "FIZZLED"}, fields).sort("fw_id", 1):
-        launch = db["launches"].find_one(
-            {"launch_id": {"$in": firework.get("launches", [])}}, sort=[("launch_id", -1)]
-        )
+        launch = db["launches"].find_one({"launch_id": {"$in": firework.get("launches", [])}}, sort=[("launch_id", -1)])
         stored = ((launch or {}).get("action") or {}).get("stored_data") or {}
         exception = stored.get("_exception") or {}
         traceback = str(
-            exception.get("_stacktrace")
-            or (firework["spec"].get("_exception_details") or {}).get("_stacktrace")
-            or ""
+            exception.get("_stacktrace") or (firework["spec"].get("_exception_details") or {}).get("_stacktrace") or ""
         )
         failures.append(
             RunFailure(
@@ -182,6 +178,7 @@ def resume(launchpad: AutoPipeLaunchPad, run_id: str) -> list[int]:
     query = {"spec.run_id": run_id, "state": "FIZZLED"}
     fizzled = [document["fw_id"] for document in launchpad.fireworks.find(query, {"fw_id": 1})]
     for fw_id in fizzled:
+        launchpad.fireworks.update_one({"fw_id": fw_id}, {"$unset": {"spec._lost_launches": 1}})
         launchpad.rerun_fw(fw_id)
     return sorted(fizzled)
 
