@@ -110,9 +110,7 @@ def intercept(constant: FloatArray, even: FloatArray, data: FloatArray) -> Float
     """Return the (6,) constant part of (n, 6) data, told from the even part where that is possible."""
     flat = constant.reshape(-1, constant.shape[2])
     both = np.concatenate([flat, even.reshape(len(flat), -1)], axis=1)
-    separable = (
-        _range(both, 1e-6).shape[1] == flat.shape[1] + _range(even.reshape(len(flat), -1), 1e-6).shape[1]
-    )
+    separable = _range(both, 1e-6).shape[1] == flat.shape[1] + _range(even.reshape(len(flat), -1), 1e-6).shape[1]
     terms = both if separable else flat
     solution: FloatArray = np.linalg.lstsq(terms, data.ravel(), rcond=None)[0]
     return solution[: flat.shape[1]]

@@ -97,9 +97,7 @@ def strain_set(directions: ArrayLike, amplitude: float, half_amplitude_check: bo
     if not np.isfinite(array).all() or (np.abs(array).max(axis=1) == 0).any():
         raise AnalysisError("Strain directions must be finite and none of them zero.")
     if not 0 < amplitude < 0.2:
-        raise AnalysisError(
-            f"The strain amplitude must lie between 0 and 0.2, not {amplitude}; 0.005 is usual."
-        )
+        raise AnalysisError(f"The strain amplitude must lie between 0 and 0.2, not {amplitude}; 0.005 is usual.")
     factors = (1.0, -1.0, 0.5, -0.5) if half_amplitude_check else (1.0, -1.0)
     return np.concatenate([np.outer(factors, direction) for direction in array]) * amplitude
 
@@ -133,9 +131,7 @@ def generate_strained_structures(
         Cells deformed by F = 1 + eps with fractional coordinates kept. The ions still have to be relaxed.
     """
     if directions is None:
-        directions = choose_strain_directions(
-            crystal_symmetry(equilibrium_structure, symmetry_tolerance_A).rotations
-        )
+        directions = choose_strain_directions(crystal_symmetry(equilibrium_structure, symmetry_tolerance_A).rotations)
     return [
         StrainedStructure(strain=strain, structure=strain_structure(equilibrium_structure, strain))
         for strain in strain_set(directions, amplitude, half_amplitude_check)
@@ -151,9 +147,7 @@ def strain_structure(structure: Structure, strain: ArrayLike) -> Structure:
     return strained
 
 
-def fit_elastic_constants(
-    strains: ArrayLike, stresses: ArrayLike, *, rotations: ArrayLike | None = None
-) -> ElasticFit:
+def fit_elastic_constants(strains: ArrayLike, stresses: ArrayLike, *, rotations: ArrayLike | None = None) -> ElasticFit:
     """Fit the elastic constants that a point group allows to the stresses of strained cells.
 
     The model is ``stress = residual + B strain``, plus one free vector of even (second) order in the strain
@@ -193,9 +187,7 @@ def fit_elastic_constants(
     pooled = lsq.solve(rows, design, nuisance, s)
     if pooled is None:
         raise AnalysisError(_rank_message(design, constant, m))
-    extrapolated = (
-        lsq.solve(rows, design, np.concatenate([nuisance, odd], axis=2), s) if odd.shape[2] else None
-    )
+    extrapolated = lsq.solve(rows, design, np.concatenate([nuisance, odd], axis=2), s) if odd.shape[2] else None
 
     fit_covariance = pooled.interval_covariance()
     bias_covariance = lsq.disagreement_covariance(pooled, extrapolated)
@@ -252,9 +244,7 @@ def _checked(strains: ArrayLike, stresses: ArrayLike) -> tuple[FloatArray, Float
             raise AnalysisError(f"The {name} must have the shape (n, 6), not {array.shape}.")
         if not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-            raise AnalysisError(
-                f"The {name} contain a value that is not finite in row {row}: repeat that calculation."
-            )
+            raise AnalysisError(f"The {name} contain a value that is not finite in row {row}: repeat that calculation.")
     if len(e) != len(s):
         raise AnalysisError(f"{len(e)} strains but {len(s)} stresses: each strain needs its stress.")
     return e, s

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlip_autopipe.analysis.symmetry import FloatArray, crystal_symmetry, rotate_stiffness
+from mlip_autopipe.analysis.symmetry import CrystalSymmetry, FloatArray, crystal_symmetry, rotate_stiffness
 from mlip_autopipe.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _CONSTANTS = {
     "monoclinic": "11 12 13 15 22 23 25 33 35 44 46 55 66",
     "triclinic": "11 12 13 14 15 16 22 23 24 25 26 33 34 35 36 44 45 46 55 56 66",
 }
+# Numbers of the space groups with a rhombohedral lattice: its obverse setting fixes the sign of C14.
+_RHOMBOHEDRAL = (146, 148, 155, 160, 161, 166, 167)
 _ABSENT = {
     "4/mmm": "16",
     "422": "16",
@@ -72,6 +74,9 @@ def to_ieee(
 ) -> IEEETensor:
     """Rotate fitted elastic constants, and their errors through the covariance, to the IEEE orientation.
 
+    The standard fixes the sense of some axes by the sign of piezoelectric constants. Where the lattice leaves a
+    sense open it is chosen here such that C16 (tetragonal), C14 and then C15 (trigonal) are positive.
+
     Parameters
     ----------
     basis, basis_values, basis_covariance
@@ -79,11 +84,18 @@ def to_ieee(
     structure
         The unstrained crystal.
     """
+    values = np.asarray(basis_values, dtype=float)
+    symmetry = crystal_symmetry(structure, symmetry_tolerance_A)
     rotation = ieee_rotation(structure, symmetry_tolerance_A)
+    fitted = np.einsum("a,aij->ij", values, np.asarray(basis, dtype=float))
+    rotation = max(
+        (sense @ rotation for sense in _open_senses(symmetry)),
+        key=lambda frame: _sense_key(rotate_stiffness(fitted, frame)),
+    )
     rotated = rotate_stiffness(basis, rotation)
     variance = np.einsum("aij,ab,bij->ij", rotated, np.asarray(basis_covariance, dtype=float), rotated)
     return IEEETensor(
-        tensor=_clean(np.einsum("a,aij->ij", np.asarray(basis_values, dtype=float), rotated)),
+        tensor=_clean(np.einsum("a,aij->ij", values, rotated)),
         stderr=_clean(np.sqrt(np.clip(variance, 0, None))),
         rotation=rotation,
         basis=rotated,
@@ -93,7 +105,8 @@ def to_ieee(
 def ieee_rotation(structure: Structure, symmetry_tolerance_A: float = 1e-3) -> FloatArray:
     """Return the proper rotation (3, 3) whose rows are the IEEE axes of a crystal, in its own coordinates.
 
-    The cell may be a supercell. Axes of equal length are taken in the order of the standardised cell.
+    The cell may be a supercell. Axes of equal length are taken in the order of the standardised cell, and so is
+    the sense of the axes of crystals of low Laue class (4/m, trigonal), which `to_ieee` fixes by the tensor.
     """
     import spglib
 
@@ -152,6 +165,22 @@ def independent_constants(
     }
 
 
+def _open_senses(symmetry: CrystalSymmetry) -> list[FloatArray]:
+    """Return rotations that map the lattice, but not the crystal, on itself."""
+    x, y, z = (np.diag(2.0 * np.eye(3)[k] - 1.0) for k in range(3))
+    if symmetry.crystal_system == "tetragonal" or symmetry.number in _RHOMBOHEDRAL:
+        return [np.eye(3), x]
+    if symmetry.crystal_system == "trigonal":
+        return [np.eye(3), x, y, z]
+    return [np.eye(3)]
+
+
+def _sense_key(tensor: FloatArray) -> tuple[float, float, float]:
+    # Rounded, so that noise in constants that are zero does not decide.
+    c14, c15, c16 = np.round(tensor[0, 3:] / np.abs(tensor).max(), 6)
+    return float(c16), float(c14), float(c15)
+
+
 def _by_length(*vectors: FloatArray) -> list[FloatArray]:
     # Rounded, so that noise in the cell does not decide between axes of the same length.
     return sorted(vectors, key=lambda vector: round(float(np.linalg.norm(vector)), 4))
@@ -164,7 +193,7 @@ def _frame(
     y: FloatArray | None = None,
     x_hint: FloatArray | None = None,
 ) -> FloatArray:
-    """Build a right-handed orthonormal frame with z exact and x, or y, projected on the plane normal to it."""
+    """Build a right-handed orthonormal frame with z exact and x, or y, made normal to it."""
     z = z / np.linalg.norm(z)
     if y is not None:
         y = y - (y @ z) * z

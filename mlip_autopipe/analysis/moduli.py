@@ -94,9 +94,7 @@ def elastic_moduli(
 
     center = at(values)
     step = 1e-5 * float(np.linalg.norm(values))
-    jacobian = np.array(
-        [(at(values + d) - at(values - d)) / (2 * step) for d in step * np.eye(len(values))]
-    ).T
+    jacobian = np.array([(at(values + d) - at(values - d)) / (2 * step) for d in step * np.eye(len(values))]).T
     errors = np.sqrt(np.clip(np.einsum("pa,ab,pb->p", jacobian, covariance, jacobian), 0, None))
     return Moduli(*(ValueWithError(float(v), float(e)) for v, e in zip(center, errors, strict=True)))
 
@@ -164,9 +162,7 @@ def physics_gates(
             "errors_determined",
             fit.errors_determined,
             f"{fit.n_dof} degrees of freedom"
-            + (
-                "" if fit.errors_determined else ": the stated errors are not errors, add the half amplitudes"
-            ),
+            + ("" if fit.errors_determined else ": the stated errors are not errors, add the half amplitudes"),
         ),
     ]
 
@@ -177,8 +173,8 @@ def _property_function(density: float, atom_density: float) -> Callable[[FloatAr
     def properties(tensor: FloatArray) -> FloatArray:
         if not np.isfinite(tensor).all() or np.linalg.cond(tensor) > 1e10:
             raise AnalysisError(
-                "The elastic tensor is singular or not finite, so it has no compliance: the crystal is at the "
-                "edge of stability, or its stresses are wrong."
+                "The elastic tensor is singular or not finite, so it has no compliance: the crystal is at "
+                "the edge of stability, or its stresses are wrong."
             )
         compliance = np.linalg.inv(tensor)
         bulk_voigt = tensor[:3, :3].sum() / 9

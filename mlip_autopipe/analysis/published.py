@@ -33,18 +33,10 @@ _MCSKIMIN = "McSkimin and Andreatch, J. Appl. Phys. 35, 2161 (1964), doi:10.1063
 _OVERTON = "Overton and Gaffney, Phys. Rev. 98, 969 (1955), doi:10.1103/PhysRev.98.969"
 
 PUBLISHED: tuple[PublishedElasticConstants, ...] = (
-    PublishedElasticConstants(
-        "Si", "Fd-3m", "PBE", {"C11": 153.1, "C12": 57.0, "C44": 74.3}, "PBE literature"
-    ),
-    PublishedElasticConstants(
-        "Si", "Fd-3m", "experiment, 298 K", {"C11": 165.8, "C12": 63.9, "C44": 79.6}, _MCSKIMIN
-    ),
-    PublishedElasticConstants(
-        "Al", "Fm-3m", "experiment, 0 K", {"C11": 114.3, "C12": 61.9, "C44": 31.6}, _KAMM_ALERS
-    ),
-    PublishedElasticConstants(
-        "Cu", "Fm-3m", "experiment, 0 K", {"C11": 176.2, "C12": 124.9, "C44": 81.8}, _OVERTON
-    ),
+    PublishedElasticConstants("Si", "Fd-3m", "PBE", {"C11": 153.1, "C12": 57.0, "C44": 74.3}, "PBE literature"),
+    PublishedElasticConstants("Si", "Fd-3m", "experiment, 298 K", {"C11": 165.8, "C12": 63.9, "C44": 79.6}, _MCSKIMIN),
+    PublishedElasticConstants("Al", "Fm-3m", "experiment, 0 K", {"C11": 114.3, "C12": 61.9, "C44": 31.6}, _KAMM_ALERS),
+    PublishedElasticConstants("Cu", "Fm-3m", "experiment, 0 K", {"C11": 176.2, "C12": 124.9, "C44": 81.8}, _OVERTON),
 )
 
 

@@ -139,9 +139,7 @@ def invariant_tensor_basis(rotations: ArrayLike) -> FloatArray:
     rows, columns = np.triu_indices(6)
     elementary = np.zeros((21, 6, 6))
     index = np.arange(21)
-    elementary[index, rows, columns] = elementary[index, columns, rows] = np.where(
-        rows == columns, 1.0, 1 / _SQRT2
-    )
+    elementary[index, rows, columns] = elementary[index, columns, rows] = np.where(rows == columns, 1.0, 1 / _SQRT2)
     averaged = np.einsum("nij,ajk,nlk->ail", kelvin, elementary, kelvin, optimize=True) / len(kelvin)
     basis = _orthonormal_range(averaged.reshape(21, 36)).reshape(-1, 6, 6)
     result: FloatArray = (basis + basis.transpose(0, 2, 1)) / 2 / np.outer(_KELVIN, _KELVIN)

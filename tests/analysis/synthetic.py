@@ -26,9 +26,7 @@ CRYSTALS = {
         2,
     ),
     "corundum": (
-        Structure.from_spacegroup(
-            167, Lattice.hexagonal(4.76, 12.99), ["Al", "O"], [[0, 0, 0.352], [0.306, 0, 0.25]]
-        ),
+        Structure.from_spacegroup(167, Lattice.hexagonal(4.76, 12.99), ["Al", "O"], [[0, 0, 0.352], [0.306, 0, 0.25]]),
         "trigonal",
         "-3m",
         6,
@@ -46,10 +44,15 @@ CRYSTALS = {
         7,
         2,
     ),
+    "brucite-like": (
+        Structure.from_spacegroup(164, Lattice.hexagonal(4.24, 5.03), ["Mg", "O"], [[0, 0, 0], [1 / 3, 2 / 3, 0.22]]),
+        "trigonal",
+        "-3m",
+        6,
+        2,
+    ),
     "rutile": (
-        Structure.from_spacegroup(
-            136, Lattice.tetragonal(4.59, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
-        ),
+        Structure.from_spacegroup(136, Lattice.tetragonal(4.59, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
         "tetragonal",
         "4/mmm",
         6,

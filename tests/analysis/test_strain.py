@@ -61,22 +61,16 @@ def test_fewer_directions_never_suffice():
 def test_directions_keep_as_much_symmetry_as_possible(name, expected):
     for seed in (None, 11):
         rotations = crystal_symmetry(rotated(CRYSTALS[name][0], seed)).rotations
-        assert (
-            sorted(stabiliser_sizes(choose_strain_directions(rotations), rotations), reverse=True) == expected
-        )
+        assert sorted(stabiliser_sizes(choose_strain_directions(rotations), rotations), reverse=True) == expected
 
 
 def test_the_choice_is_deterministic():
     rotations = crystal_symmetry(CRYSTALS["corundum"][0]).rotations
-    np.testing.assert_array_equal(
-        choose_strain_directions(rotations), choose_strain_directions(rotations.copy())
-    )
+    np.testing.assert_array_equal(choose_strain_directions(rotations), choose_strain_directions(rotations.copy()))
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.integers(0, 10**6), st.sampled_from(["Al", "pyrite", "Mg", "corundum", "scheelite", "forsterite-like"])
-)
+@given(st.integers(0, 10**6), st.sampled_from(["Al", "pyrite", "Mg", "corundum", "scheelite", "forsterite-like"]))
 def test_the_count_does_not_depend_on_the_orientation(seed, name):
     structure, _, _, _, n_directions = CRYSTALS[name]
     turn = Rotation.random(random_state=seed).as_matrix()

@@ -46,14 +46,10 @@ def test_supercells_keep_the_symmetry_of_the_primitive_cell():
 
 
 def test_operations_are_exactly_orthogonal_for_a_slightly_distorted_cell():
-    distorted = Structure(
-        Lattice([[0, 2.025, 2.0251], [2.0249, 0, 2.025], [2.025, 2.0251, 0]]), ["Al"], [[0, 0, 0]]
-    )
+    distorted = Structure(Lattice([[0, 2.025, 2.0251], [2.0249, 0, 2.025], [2.025, 2.0251, 0]]), ["Al"], [[0, 0, 0]])
     rotations = crystal_symmetry(distorted, tolerance_A=1e-2).rotations
     assert len(rotations) == 48
-    np.testing.assert_allclose(
-        rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (48, 1, 1)), atol=1e-12
-    )
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (48, 1, 1)), atol=1e-12)
 
 
 def test_magnetic_moments_and_oxidation_states_are_ignored():
