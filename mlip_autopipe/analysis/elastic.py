@@ -88,7 +88,7 @@ class ElasticFit:
 def strain_set(directions: ArrayLike, amplitude: float, half_amplitude_check: bool = True) -> FloatArray:
     """Return (n, 6) strains: each of the (k, 6) directions at +-amplitude, then +-amplitude/2 if checked.
 
-    ``amplitude`` is the largest component of the strain tensor, for directions scaled as by
+    ``amplitude`` is the largest principal strain, for directions scaled as by
     `choose_strain_directions`.
     """
     array = np.asarray(directions, dtype=float)
@@ -117,7 +117,7 @@ def generate_strained_structures(
     equilibrium_structure
         Relaxed cell; it may be a supercell.
     amplitude
-        Largest component of the strain tensor. 0.005 keeps the error of central differences below 0.3 GPa.
+        Largest principal strain. 0.005 keeps the error of central differences below 0.3 GPa.
     half_amplitude_check
         Add +-amplitude/2, which measures the nonlinearity.
     directions

@@ -30,7 +30,7 @@ def test_fewest_directions_determine_all_constants(name, seed):
     directions = choose_strain_directions(rotations)
     assert time.perf_counter() - start < 5
     assert directions.shape == (n_directions, 6)
-    np.testing.assert_allclose(np.abs(strain_matrix(directions)).max(axis=(1, 2)), 1, atol=1e-9)
+    np.testing.assert_allclose(np.abs(np.linalg.eigvalsh(strain_matrix(directions))).max(axis=1), 1, atol=1e-9)
     kelvin = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
     unit = directions / np.linalg.norm(directions / kelvin, axis=1, keepdims=True)
     design = np.einsum("aij,dj->dia", invariant_tensor_basis(rotations), unit) * kelvin[:, None]
