@@ -106,37 +106,23 @@ def independent_entries(basis: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=300)
-    parser.add_argument(
-        "--noise", type=float, default=0.005, help="standard deviation of the stress noise, GPa"
-    )
-    parser.add_argument(
-        "--curvature", type=float, default=0.0, help="relative third-order response / strain^2"
-    )
+    parser.add_argument("--noise", type=float, default=0.005, help="standard deviation of the stress noise, GPa")
+    parser.add_argument("--curvature", type=float, default=0.0, help="relative third-order response / strain^2")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    print(
-        f"{args.repeats} repeats, stress noise {args.noise} GPa, strain 0.005, curvature {args.curvature}\n"
-    )
-    print(
-        "| crystal system | noise | amplitudes | degrees of freedom | fit error covers | total error covers |"
-    )
+    print(f"{args.repeats} repeats, stress noise {args.noise} GPa, strain 0.005, curvature {args.curvature}\n")
+    print("| crystal system | noise | amplitudes | degrees of freedom | fit error covers | total error covers |")
     print("|---|---|---|---|---|---|")
     for name, generators in GENERATORS.items():
         group = point_group(generators)
         for symmetrised in (False, True):
             for half in (True, False):
-                fit, total, dof = covered(
-                    group, args.noise, args.repeats, symmetrised, half, args.curvature, args.seed
-                )
+                fit, total, dof = covered(group, args.noise, args.repeats, symmetrised, half, args.curvature, args.seed)
                 kind = "symmetrised" if symmetrised else "independent"
                 amplitudes = "delta, delta/2" if half else "delta"
-                values = (
-                    f"{100 * fit:.0f} % | {100 * total:.0f} %" if dof else "not determined | not determined"
-                )
+                values = f"{100 * fit:.0f} % | {100 * total:.0f} %" if dof else "not determined | not determined"
                 print(f"| {name} | {kind} | {amplitudes} | {dof} | {values} |")
 
 

@@ -23,7 +23,7 @@ from mlip_autopipe.analysis.symmetry import (
 from mlip_autopipe.errors import AnalysisError
 
 MAX_CONDITION_NUMBER = 4.0
-"""Bound on the ratio of the best to the worst determined combination of constants; chosen sets have 1 to 2.5.
+"""Bound on the ratio of the best to the worst determined combination of constants; chosen sets have 1.4 to 2.
 
 Without a bound the search for high symmetry could accept directions that determine some constants badly.
 """
