@@ -1,0 +1,1 @@
+"""Reference engines: what labels structures with energy, forces and stress."""

@@ -1,0 +1,87 @@
+"""What a run may spend on reference calculations, kept so that concurrent workers never exceed it by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlip_autopipe.errors import BudgetExhaustedError
+from mlip_autopipe.reference.labels import ledger_of
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+
+SECONDS_PER_HOUR = 3600.0
+
+
+class BudgetLedger:
+    """One counter document per run.
+
+    A calculation is reserved by its label id before it starts; reserving the same label again costs nothing, so a job
+    that was killed and resumes loses no budget. Core-hours are added when a calculation ends.
+
+    Parameters
+    ----------
+    store
+        A connected JobStore.
+    run_id
+        The run that pays.
+    max_reference_calculations, max_core_hours
+        The limits.
+    """
+
+    def __init__(
+        self, store: JobStore, run_id: str, *, max_reference_calculations: int, max_core_hours: float
+    ) -> None:
+        self._ledger = ledger_of(store)
+        self._key = {"_id": f"budget:{run_id}"}
+        self.max_reference_calculations = max_reference_calculations
+        self.max_core_hours = max_core_hours
+
+    def spent(self) -> tuple[int, float]:
+        """Return the number of reserved calculations and the core-hours used."""
+        found: dict[str, Any] = self._ledger.find_one(self._key) or {}
+        return int(found.get("n", 0)), float(found.get("core_s", 0.0)) / SECONDS_PER_HOUR
+
+    def reserve(self, label: str) -> None:
+        """Reserve one calculation.
+
+        Raises
+        ------
+        BudgetExhaustedError
+            A limit is reached.
+        """
+        from pymongo.errors import DuplicateKeyError
+
+        try:  # exists from the first reservation on
+            self._ledger.update_one(
+                self._key, {"$setOnInsert": {"n": 0, "core_s": 0.0, "labels": []}}, upsert=True
+            )
+        except DuplicateKeyError:  # another worker was first
+            pass
+        reserved = self._ledger.update_one(
+            {
+                **self._key,
+                "labels": {"$ne": label},
+                "n": {"$lt": self.max_reference_calculations},
+                "core_s": {"$lt": self.max_core_hours * SECONDS_PER_HOUR},
+            },
+            {"$push": {"labels": label}, "$inc": {"n": 1}},
+        )
+        if reserved.matched_count:
+            return
+        calculations, hours = self.spent()
+        if hours >= self.max_core_hours:
+            raise BudgetExhaustedError(
+                f"the budget of {self.max_core_hours:g} core-hours is spent ({hours:.2f} used); "
+                "raise resources.max_core_hours and run the same input again"
+            )
+        if self._ledger.count_documents({**self._key, "labels": label}):
+            return  # reserved before by a worker that was lost
+        raise BudgetExhaustedError(
+            f"the budget of {self.max_reference_calculations} reference calculations is spent ({calculations} made); "
+            "raise resources.max_reference_calculations and run the same input again"
+        )
+
+    def spend(self, core_time_s: float) -> None:
+        """Add the core time of a calculation that ended."""
+        self._ledger.update_one(self._key, {"$inc": {"core_s": float(core_time_s)}}, upsert=True)
