@@ -13,9 +13,7 @@ from mlip_autopipe.schemas.system import Reason, SystemConfig
 
 T = TypeVar("T")
 
-BOOKKEEPING = frozenset(
-    {"schema_version", "project_name", "run_id", "goal", "reasons", "warnings", "estimate"}
-)
+BOOKKEEPING = frozenset({"schema_version", "project_name", "run_id", "goal", "reasons", "warnings", "estimate"})
 """Top-level fields of `SystemConfig` that are no choices."""
 
 USER_REASON = "set by the user"
@@ -83,11 +81,7 @@ def _leaves(value: Any, path: str) -> list[str]:
     if value is None and "." not in path:
         return []  # a section that the goal does not need
     if isinstance(value, BaseModel):
-        return [
-            leaf
-            for name in type(value).model_fields
-            for leaf in _leaves(getattr(value, name), f"{path}.{name}")
-        ]
+        return [leaf for name in type(value).model_fields for leaf in _leaves(getattr(value, name), f"{path}.{name}")]
     if path == PARAMETERS:
         return [f"{path}.{key}" for key in value]
     return [path]

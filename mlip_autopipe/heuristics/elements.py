@@ -197,7 +197,7 @@ def initial_moments(structure: Structure) -> list[float]:
     return [INITIAL_MOMENTS.get(site.specie.symbol, 0.0) for site in structure]
 
 
-def melting_point_K(structure: Structure) -> float | None:
+def melting_point(structure: Structure) -> float | None:
     """Return the melting point of the element, or the composition-weighted mean of an alloy's metals, in K.
 
     None when it is not tabulated, and for compounds with nonmetals, whose melting points have nothing to do with

@@ -83,16 +83,15 @@ class Overrides:
         if path not in self._fields:
             raise InvalidInputError(f"overrides: {path} does not exist{nearest(path, self.settable_paths())}")
         field = self._fields[path]
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])
+        kind: Any = Annotated[field.annotation, *field.metadata]
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
         if isinstance(value, bool) and not _accepts_bool(field.annotation):
             raise InvalidInputError(f"overrides: {path} must be {_wanted(field)}, not {_yaml(value)}")
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            raise InvalidInputError(
-                f"overrides: {path} {message} ({_wanted(field)}), not {_yaml(value)}"
-            ) from None
+            raise InvalidInputError(f"overrides: {path} {message} ({_wanted(field)}), not {_yaml(value)}") from None
 
     def settable_paths(self) -> list[str]:
         """Return the paths that a user may set (without the engine's parameters)."""
@@ -204,8 +203,7 @@ def _pairs(given: Mapping[str, Any], fields: Mapping[str, FieldInfo], prefix: st
         if path in containers and path not in _SET_ELSEWHERE:
             if not isinstance(value, Mapping):
                 raise InvalidInputError(
-                    f"overrides: {path} is a group of values; write {path}.<name>: value, "
-                    f"not {path}: {_yaml(value)}"
+                    f"overrides: {path} is a group of values; write {path}.<name>: value, not {path}: {_yaml(value)}"
                 )
             pairs += _pairs(value, fields, f"{path}.")
         elif isinstance(value, Mapping) and path not in fields and not path.startswith(f"{PARAMETERS}."):

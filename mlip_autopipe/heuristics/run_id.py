@@ -27,7 +27,8 @@ def plan_run_id(config: SystemConfig) -> str:
     data["material"]["structure"] = _canonical_structure(data["material"]["structure"])
     del data["reference"]["cheap"]
     # the content counts, not the place on this machine's disk
-    data["reference"]["files"] = sorted(data["reference"]["files"].values())
+    files = data["reference"].pop("files")
+    data["reference"]["parameters"] = _without_paths(data["reference"]["parameters"], files)
     text = json.dumps(_rounded(data), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     digest = hashlib.sha256(text.encode("ascii")).hexdigest()
     return f"{config.project_name}-{digest[:_HASH_LENGTH]}"
@@ -40,6 +41,14 @@ def _canonical_structure(structure: Mapping[str, Any]) -> dict[str, Any]:
         "positions": [[_fixed(_fixed(x) % 1.0) for x in site["abc"]] for site in structure["sites"]],
         "magmoms": [site.get("properties", {}).get("magmom") for site in structure["sites"]],
     }
+
+
+def _without_paths(value: Any, files: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return files.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: _without_paths(inner, files) for key, inner in value.items()}
+    return [_without_paths(inner, files) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _fixed(number: float) -> float:

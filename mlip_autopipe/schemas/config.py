@@ -110,6 +110,13 @@ class Resources(StrictModel):
     max_core_hours: float | None = Field(None, gt=0)
     cores: int | None = Field(None, ge=1)
 
+    @field_validator("max_reference_calculations", "max_core_hours", "cores", mode="before")
+    @classmethod
+    def _no_switch(cls, limit: Any) -> Any:
+        if isinstance(limit, bool):
+            raise ValueError(f"must be a number, not {str(limit).lower()}")
+        return limit
+
 
 class UserConfig(StrictModel):
     """The content of ``input.yaml``."""
@@ -126,10 +133,17 @@ class UserConfig(StrictModel):
 
 
 def _require_element(symbol: str) -> None:
-    from ase.data import chemical_symbols
+    from ase.data import atomic_names, chemical_symbols
 
     if symbol in chemical_symbols[1:]:
         return
     from mlip_autopipe.schemas.loading import suggestion
 
-    raise ValueError(f"unknown element {symbol!r}{suggestion(symbol, chemical_symbols[1:])}")
+    names = dict(zip(atomic_names[1:], chemical_symbols[1:], strict=True)) | {
+        "Aluminum": "Al",
+        "Cesium": "Cs",
+        "Sulphur": "S",
+    }
+    by_name = names.get(symbol.capitalize())
+    hint = f"; did you mean {by_name!r}?" if by_name else suggestion(symbol, chemical_symbols[1:])
+    raise ValueError(f"unknown element {symbol!r}{hint or '; write its chemical symbol, for example Al'}")

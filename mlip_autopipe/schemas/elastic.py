@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from mlip_autopipe.schemas.base import StrictModel, Voigt
 
-ELASTIC_VERSION = 1
+ELASTIC_VERSION: Final = 1
 
 Voigt6x6 = list[list[float]]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from mlip_autopipe.schemas.base import StrictModel, Vector3, Voigt
 
-LABEL_VERSION = 1
+LABEL_VERSION: Final = 1
 
 
 class Attempt(StrictModel):

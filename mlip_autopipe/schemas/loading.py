@@ -33,30 +33,49 @@ def load_user_config(path: Path | str) -> UserConfig:
     InvalidInputError
         The file is missing, is no YAML mapping, or breaks the schema.
     """
-    import yaml
-
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InvalidInputError(
-            f"input file {path} does not exist; `mlip-auto init` writes one"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"input file {path} cannot be read: {error}") from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise InvalidInputError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    path = Path(path).expanduser()
+    data = load_yaml(path)
+    if data is None:
+        raise InvalidInputError(f"{path} is empty; `mlip-auto init` writes an example")
     if not isinstance(data, dict):
-        raise InvalidInputError(f"{path} must hold `key: value` lines such as `project_name: al-elastic`")
+        raise InvalidInputError(
+            f"{path} must hold `key: value` lines such as `project_name: al-elastic`, not {_kind(data)}"
+        )
     config = parse_user_config(data, origin=str(path))
     structure = config.target_system.structure
     if structure is not None:
-        config.target_system.structure = (path.parent / structure).resolve()
+        config.target_system.structure = (path.parent / structure.expanduser()).resolve()
     return config
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file by the rules of YAML 1.2: ``No`` is nobelium, ``1e-3`` a number, a repeated key a mistake.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is missing, unreadable or no YAML.
+    """
+    import yaml
+
+    from mlip_autopipe.schemas.yaml_loader import CoreSchemaLoader
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InvalidInputError(f"input file {path} does not exist; `mlip-auto init` writes one") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"input file {path} is not text in UTF-8; save it as such") from None
+    except OSError as error:
+        raise InvalidInputError(f"input file {path} cannot be read: {error.strerror or error}") from None
+    try:
+        return yaml.load(text, Loader=CoreSchemaLoader)  # noqa: S506  it is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        hint = "; indent with spaces, not tabs" if "\\t" in problem else ""
+        raise InvalidInputError(f"{path} is not valid YAML{where}: {problem}{hint}") from None
 
 
 def parse_user_config(data: dict[str, Any], *, origin: str = "input") -> UserConfig:
@@ -76,30 +95,89 @@ def parse_user_config(data: dict[str, Any], *, origin: str = "input") -> UserCon
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in one sentence what is wrong first, and what to write instead."""
     first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
     kind = first["type"]
     if kind == "extra_forbidden":
         key = str(first["loc"][-1])
         siblings = list(_model_at(model, first["loc"][:-1]).model_fields)
         return f"unknown key {where!r}{suggestion(key, siblings)}"
     if kind == "missing":
-        return f"{where} is missing; add it"
+        example = _EXAMPLES.get(where)
+        return f"{where} is missing; add it" + (f", for example `{example}`" if example else "")
     if kind == "literal_error":
         valid = _literal_values(model, first["loc"])
         return f"{where} is {first['input']!r}{suggestion(str(first['input']), valid)}"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"{where} is {first['input']!r}; use at most 63 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        )
+    wanted = _WANTED.get(kind)
+    if wanted is not None:
+        return f"{where or 'input'} must be {wanted.format(**first.get('ctx', {}))}, not {_shown(first['input'])}" + (
+            _HINTS.get(kind, "").format(input=first["input"])
+        )
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}" if where else message
+
+
+_EXAMPLES = {
+    "project_name": "project_name: al-elastic",
+    "target_system": "target_system: {elements: [Al]}",
+    "simulation_goal": "simulation_goal: elastic",
+}
+
+_WHOLE = "a whole number"
+_WANTED = {
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a group of `key: value` lines",
+    "model_type": "a group of `key: value` lines",
+    "model_attributes_type": "a group of `key: value` lines",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "path_type": "the path of a file",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+}
+"""What a pydantic error type asks for, in the user's words."""
+
+_HINTS = {"string_type": "; put it in quotes", "list_type": "; write [{input}]"}
 
 
 def suggestion(word: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean X?``, or the list of valid words when it is short, or nothing."""
     valid = list(valid)
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.6) or [
-        v for v in valid if v.lower() == word.lower()
-    ]
+    same = [v for v in valid if v.lower() == word.lower()]
+    close = same or difflib.get_close_matches(word, valid, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; valid: {', '.join(valid)}" if len(valid) <= 12 else ""
+
+
+def _shown(value: Any) -> str:
+    """Show a wrong value briefly; groups by their kind only."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list) or value is None:
+        return _kind(value)
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a group of `key: value` lines"
+    return "a list" if isinstance(value, list) else f"the single value {_shown(value)}"
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:

@@ -5,14 +5,14 @@ Nothing later in the pipeline invents a default: what is not in `SystemConfig` i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from mlip_autopipe.schemas.base import StrictModel, Voigt
 from mlip_autopipe.schemas.config import Goal
 
-SYSTEM_CONFIG_VERSION = 1
+SYSTEM_CONFIG_VERSION: Final = 1
 
 
 class Reason(StrictModel):

@@ -1,0 +1,131 @@
+"""Rules for relaxation and strains of the elastic goal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlip_autopipe.heuristics.choices import Choices
+from mlip_autopipe.schemas.system import ElasticSettings, RelaxationSettings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MEASURED = "measured: docs/benchmarks.md"
+RULE = "rule of mlip_autopipe.heuristics.elastic"
+CENTRAL_DIFFERENCES = "central differences at 0.5 % strain are within 0.3 GPa, 3 % costs 2-3 GPa"
+
+STRAIN_AMPLITUDE = 0.005
+FMAX_EV_PER_A = {True: 1e-4, False: 5e-3}
+"""By cheap: classical forces are exact to the last digits, DFT forces are not."""
+STRESS_TOLERANCE_GPA = {True: 5e-3, False: 5e-2}
+RELAX_MAX_STEPS = {True: 1000, False: 100}
+ION_MAX_STEPS = {True: 500, False: 50}
+SYMMETRY_TOLERANCE_A = 0.01
+
+
+def choose_relaxation(choices: Choices, *, cheap: bool) -> RelaxationSettings:
+    """Choose how the start cell is relaxed.
+
+    Parameters
+    ----------
+    choices
+        Takes the reasons.
+    cheap
+        Whether a reference calculation costs milliseconds.
+    """
+    kind = "a cheap reference" if cheap else "DFT"
+    return RelaxationSettings(
+        fmax_eV_per_A=choices.choose(
+            "relaxation.fmax_eV_per_A",
+            FMAX_EV_PER_A[cheap],
+            f"force threshold for {kind}, as for strained cells",
+            MEASURED,
+        ),
+        stress_tolerance_GPa=choices.choose(
+            "relaxation.stress_tolerance_GPa",
+            STRESS_TOLERANCE_GPA[cheap],
+            f"residual stress for {kind}; a constant changes by dC/dp, about 1 to 8, times it",
+            RULE,
+        ),
+        max_steps=choices.choose(
+            "relaxation.max_steps",
+            RELAX_MAX_STEPS[cheap],
+            "far above the usual number of steps; reaching it means that something is wrong",
+            RULE,
+        ),
+        keep_symmetry=choices.choose(
+            "relaxation.keep_symmetry",
+            True,
+            "strain directions are chosen for the start structure's symmetry, so relaxation must keep it",
+            "docs/design/foundation.md",
+        ),
+    )
+
+
+def choose_elastic(structure: Structure, choices: Choices, *, cheap: bool) -> ElasticSettings:
+    """Choose strain directions, amplitude and thresholds.
+
+    Parameters
+    ----------
+    structure
+        Primitive start structure, in the orientation in which it is strained.
+    choices
+        Takes the reasons.
+    cheap
+        Whether a reference calculation costs milliseconds.
+    """
+    from mlip_autopipe.analysis.strain import choose_strain_directions
+    from mlip_autopipe.analysis.symmetry import crystal_symmetry
+
+    tolerance = choices.choose(
+        "elastic.symmetry_tolerance_A",
+        SYMMETRY_TOLERANCE_A,
+        "larger than the rounding of coordinates in files, smaller than any distortion that matters",
+        f"{RULE}; tolerance of spglib, doi:10.1080/27660400.2024.2384822",
+    )
+    symmetry = crystal_symmetry(structure, tolerance)
+    directions = [tuple(float(e) for e in row) for row in choose_strain_directions(symmetry.rotations)]
+    if _has_several_moments(structure):
+        choices.warn(
+            "strain directions follow the symmetry of the atoms; magnetic order that lowers it is not seen, so set "
+            "overrides: elastic.directions to six unit strains if the order is not collinear with the crystal's axes"
+        )
+    kind = "a cheap reference" if cheap else "DFT"
+    return ElasticSettings(
+        strain_amplitude=choices.choose("elastic.strain_amplitude", STRAIN_AMPLITUDE, CENTRAL_DIFFERENCES, MEASURED),
+        half_amplitude_check=choices.choose(
+            "elastic.half_amplitude_check",
+            True,
+            "the difference between two amplitudes is the nonlinearity part of the error bar",
+            "docs/design/foundation.md",
+        ),
+        directions=choices.choose(
+            "elastic.directions",
+            directions,
+            f"fewest directions that determine all constants of point group {symmetry.point_group} "
+            f"({symmetry.space_group}, {symmetry.crystal_system})",
+            "mlip_autopipe.analysis.strain; docs/design/foundation.md",
+        ),
+        symmetry_tolerance_A=tolerance,
+        ion_fmax_eV_per_A=choices.choose(
+            "elastic.ion_fmax_eV_per_A",
+            FMAX_EV_PER_A[cheap],
+            f"ions relax at every strain, to the precision of {kind}; clamped ions double C44 of silicon",
+            MEASURED,
+        ),
+        ion_max_steps=choices.choose(
+            "elastic.ion_max_steps",
+            ION_MAX_STEPS[cheap],
+            "far above the usual number of steps; reaching it means that something is wrong",
+            RULE,
+        ),
+    )
+
+
+def _has_several_moments(structure: Structure) -> bool:
+    """Whether atoms of one element carry different moments (antiferromagnets, for instance)."""
+    moments = structure.site_properties.get("magmom")
+    if moments is None:
+        return False
+    kinds = {(site.specie.symbol, round(float(m), 2)) for site, m in zip(structure, moments, strict=True)}
+    return len(kinds) > len({symbol for symbol, _ in kinds})
