@@ -41,7 +41,9 @@ def test_a_file_asks_for_the_embedded_server(tmp_path, text):
 
 
 def test_login_and_uri_as_fireworks_allows(tmp_path):
-    text = "{host: db, port: 1, name: n, username: me, password: 'x', authsource: admin, mongoclient_kwargs: {tls: true}}"
+    text = (
+        "{host: db, port: 1, name: n, username: me, password: 'x', authsource: admin, mongoclient_kwargs: {tls: true}}"
+    )
     found = locate(write(tmp_path / "a.yaml", text), tmp_path)
     assert (found.username, found.password, found.authsource) == ("me", "x", "admin")
     assert found.mongoclient_kwargs == {"tls": True}

@@ -51,25 +51,18 @@ def test_mistakes_are_permanent(error):
     assert not is_transient(error)
 
 
-def test_the_cause_decides_unless_the_package_has_judged():
-    def raised(outer, cause):
-        try:
-            try:
-                raise cause
-            except Exception as error:
-                raise outer from error
-        except Exception as error:
-            return error
+def caused(error, cause=None, context=None):
+    error.__cause__, error.__context__ = cause, context
+    return error
 
-    assert is_transient(raised(RuntimeError("wrapped"), AutoReconnect("gone")))
-    assert not is_transient(raised(ReferenceCalculationError("no SCF"), TimeoutError("scf")))
-    try:
-        try:
-            raise ConnectionError("gone")
-        except ConnectionError:
-            raise ValueError("while handling")  # noqa: B904
-    except ValueError as error:
-        assert is_transient(error)
+
+def test_the_cause_decides_unless_the_package_has_judged():
+    assert is_transient(caused(RuntimeError("wrapped"), cause=AutoReconnect("gone")))
+    assert is_transient(caused(ValueError("while handling"), context=ConnectionError("gone")))
+    assert not is_transient(caused(ReferenceCalculationError("no SCF"), cause=TimeoutError("scf")))
+    hidden = caused(ValueError("raised from None"), context=ConnectionError("gone"))
+    hidden.__suppress_context__ = True
+    assert not is_transient(hidden)
 
 
 def test_delays_grow_and_come_from_the_environment(monkeypatch):
