@@ -79,7 +79,7 @@ def flat_results(document: Document) -> Document:
 
     Constants become ``C11_GPa`` and ``C11_stderr_GPa``.
     """
-    flat = {k: v for k, v in document.items() if k not in ("independent_constants_GPa", "moduli")}
+    flat = {k: v for k, v in document.items() if k not in ("independent_constants_GPa", "moduli") and k[0] != "@"}
     for name, estimate in document["independent_constants_GPa"].items():
         flat[f"{name}_GPa"] = estimate["value"]
         flat[f"{name}_stderr_GPa"] = estimate["stderr"]

@@ -40,6 +40,8 @@ class ElasticMaker(Maker):
         Flow
             Its output is the `ElasticDocument`.
         """
+        from pymatgen.core import Structure
+
         from mlip_autopipe.analysis.elastic import strain_set
         from mlip_autopipe.jobs.elastic import (
             fit_elastic_document,
@@ -51,7 +53,7 @@ class ElasticMaker(Maker):
         reference, budget = system.reference.model_dump(), system.budget.model_dump()
         elastic = system.elastic.model_dump()
         relax = relax_equilibrium(
-            system.material.structure, reference, system.relaxation.model_dump(), budget, system.run_id
+            Structure.from_dict(system.material.structure), reference, system.relaxation.model_dump(), budget, system.run_id
         )
         relax.name = "relax cell"
 

@@ -54,6 +54,7 @@ class HeuristicEngine:
             The goal cannot be reached from this input, the structure cannot be built or read, the engine does not
             exist, or an override does not fit.
         """
+        from mlip_autopipe.reference.ase_engine import named_files
         from mlip_autopipe.reference.registry import engine_class
 
         goal = user_config.simulation_goal
@@ -74,7 +75,10 @@ class HeuristicEngine:
             engine=user_config.reference.engine,
             parameters=parameters,
             files=choices.choose(
-                "reference.files", {}, "no parameter names a file", f"engine {user_config.reference.engine}"
+                "reference.files",
+                named_files(parameters),
+                "sha256 of every file that a parameter names",
+                f"engine {user_config.reference.engine}",
             ),
             cheap=choices.choose(
                 "reference.cheap",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import job
@@ -12,10 +12,13 @@ from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store, labelled_ca
 from mlip_autopipe.schemas.elastic import ElasticDocument, RelaxationDocument, StrainedStressDocument
 from mlip_autopipe.schemas.system import Budget, ElasticSettings, ReferenceSettings, RelaxationSettings
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 
 @job(config=STORE_EXPOSED, output_schema=RelaxationDocument)
 def relax_equilibrium(
-    structure: dict[str, Any],
+    structure: Structure,
     reference: dict[str, Any],
     relaxation: dict[str, Any],
     budget: dict[str, Any],
@@ -26,7 +29,7 @@ def relax_equilibrium(
     Parameters
     ----------
     structure
-        Start structure, ``Structure.as_dict()``.
+        Start structure.
     reference, relaxation, budget
         Dumps of the `SystemConfig` sections of the same name.
     run_id
@@ -62,7 +65,7 @@ def relax_equilibrium(
 
 @job(config=STORE_EXPOSED)
 def measure_strained_stresses(
-    structure: dict[str, Any],
+    structure: Structure,
     strains: list[list[float]],
     reference: dict[str, Any],
     elastic: dict[str, Any],
@@ -76,7 +79,7 @@ def measure_strained_stresses(
     Parameters
     ----------
     structure
-        Relaxed structure, ``Structure.as_dict()``.
+        Relaxed structure.
     strains
         (n, 6) small strains, Voigt with engineering shear.
     reference, elastic, budget, run_id
@@ -144,15 +147,13 @@ def fit_elastic_document(
     )
 
 
-def _atoms(structure: dict[str, Any]) -> Any:
+def _atoms(structure: Structure) -> Atoms:
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    atoms = AseAtomsAdaptor.get_atoms(Structure.from_dict(structure), msonable=False)
-    atoms.calc = None
-    return atoms
+    return AseAtomsAdaptor.get_atoms(structure, msonable=False)
 
 
-def _bare(atoms: Any) -> Any:
+def _bare(atoms: Atoms) -> Atoms:
     """Drop calculator and constraints, which have no place in a stored structure."""
     bare = atoms.copy()
     bare.set_constraint()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 Matrix3x3 = tuple[
     tuple[float, float, float],
@@ -15,6 +17,15 @@ Vector3 = tuple[float, float, float]
 
 Voigt = tuple[float, float, float, float, float, float]
 """Six components in the order xx, yy, zz, yz, xz, xy (ASE's order)."""
+
+
+def _structure_dict(value: Any) -> Any:
+    # jobflow decodes stored structures on the way into a job; here they are plain data again
+    return value.as_dict() if hasattr(value, "as_dict") else value
+
+
+StructureDict = Annotated[dict[str, Any], BeforeValidator(_structure_dict)]
+"""A pymatgen Structure as ``Structure.as_dict()``; a Structure is accepted, too."""
 
 
 class StrictModel(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from mlip_autopipe.schemas.base import StrictModel, Voigt
+from mlip_autopipe.schemas.base import StrictModel, StructureDict, Voigt
 
 ELASTIC_VERSION: Final = 1
 
@@ -17,7 +17,7 @@ class RelaxationDocument(StrictModel):
     """A relaxed structure and what it cost."""
 
     schema_version: Literal[1] = 1
-    structure: dict[str, Any] = Field(description="pymatgen Structure.as_dict() of the relaxed cell.")
+    structure: StructureDict = Field(description="pymatgen Structure.as_dict() of the relaxed cell.")
     energy_eV: float
     max_force_eV_per_A: float
     stress_GPa: Voigt
@@ -83,7 +83,7 @@ class ElasticDocument(StrictModel):
     project_name: str
     state: Literal["done", "failed"]
     formula: str
-    structure: dict[str, Any] = Field(description="Relaxed structure, pymatgen Structure.as_dict().")
+    structure: StructureDict = Field(description="Relaxed structure, pymatgen Structure.as_dict().")
     space_group: str
     crystal_system: str
     point_group: str

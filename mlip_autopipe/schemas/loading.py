@@ -69,7 +69,7 @@ def load_yaml(path: Path) -> Any:
     except OSError as error:
         raise InvalidInputError(f"input file {path} cannot be read: {error.strerror or error}") from None
     try:
-        return yaml.load(text, Loader=CoreSchemaLoader)  # noqa: S506  it is a SafeLoader
+        return yaml.load(text, Loader=CoreSchemaLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""

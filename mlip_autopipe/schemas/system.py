@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from mlip_autopipe.schemas.base import StrictModel, Voigt
+from mlip_autopipe.schemas.base import StrictModel, StructureDict, Voigt
 from mlip_autopipe.schemas.config import Goal
 
 SYSTEM_CONFIG_VERSION: Final = 1
@@ -28,7 +28,7 @@ class Material(StrictModel):
     formula: str
     elements: list[str]
     n_atoms: int = Field(ge=1)
-    structure: dict[str, Any] = Field(description="Start structure (primitive cell) as pymatgen Structure.as_dict().")
+    structure: StructureDict = Field(description="Start structure (primitive cell) as pymatgen Structure.as_dict().")
     is_metal: bool
     is_magnetic: bool
     melting_point_K: float | None = Field(description="Of the element, or composition-weighted; None if unknown.")
