@@ -15,6 +15,7 @@ from jobflow import JobStore
 from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import PyMongoError
 
+from mlip_autopipe.errors import AutoPipeError
 from mlip_autopipe.launch.heartbeat import heartbeat
 from mlip_autopipe.launch.jobstore import jobstore_for
 from mlip_autopipe.launch.retry import RetrySettings, is_transient
@@ -156,7 +157,7 @@ def _attach_details(error: Exception, *, transient: bool, attempts: int) -> None
         return
     details = {
         "type": type(error).__name__,
-        "message": str(error),
+        "message": str(error) if isinstance(error, AutoPipeError) else f"{type(error).__name__}: {error}",
         "transient": transient,
         "attempts": attempts,
     }

@@ -52,7 +52,9 @@ def test_mistakes_are_permanent(error):
 
 
 def caused(error, cause=None, context=None):
-    error.__cause__, error.__context__ = cause, context
+    error.__context__ = context
+    if cause is not None:
+        error.__cause__ = cause  # this also hides the context
     return error
 
 
