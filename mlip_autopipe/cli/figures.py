@@ -72,7 +72,8 @@ def young_modulus(tensor: np.ndarray, directions: np.ndarray) -> np.ndarray:
     # a uniaxial unit stress along n, in Voigt form; the work conjugate strain needs no extra factors
     stress = np.array([x * x, y * y, z * z, y * z, x * z, x * y])
     compliance: np.ndarray = np.linalg.inv(tensor)
-    return 1.0 / np.einsum("in,ij,jn->n", stress, compliance, stress)
+    modulus: np.ndarray = 1.0 / np.einsum("in,ij,jn->n", stress, compliance, stress)
+    return modulus
 
 
 def _draw_parity(axes: Any, document: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -17,8 +17,14 @@ SYMBOLS = {"COMPLETED": "done", "RUNNING": "running", "FIZZLED": "failed", "READ
 REFRESH_S = 1.0
 
 
+class Show(Protocol):
+    """Bring a display up to date; ``final`` also when it was shown just now."""
+
+    def __call__(self, *, final: bool = False) -> None: ...
+
+
 @contextmanager
-def progress(db: Database[dict[str, Any]], system: SystemConfig) -> Iterator[Callable[[], None]]:
+def progress(db: Database[dict[str, Any]], system: SystemConfig) -> Iterator[Show]:
     """Yield a function that brings the display up to date; call it as often as you like."""
     from rich.console import Console
     from rich.live import Live
@@ -31,15 +37,14 @@ def progress(db: Database[dict[str, Any]], system: SystemConfig) -> Iterator[Cal
     with Live(console=console, auto_refresh=False) as live:
         last = 0.0
 
-        def show() -> None:
+        def show(*, final: bool = False) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last >= REFRESH_S:
+            if final or now - last >= REFRESH_S:
                 last = now
                 live.update(_table(db, system, started), refresh=True)
 
         yield show
-        live.update(_table(db, system, started), refresh=True)
 
 
 def count_labels(db: Database[dict[str, Any]], run_id: str) -> int:
@@ -52,13 +57,13 @@ def _jobs(db: Database[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
     return list(db["fireworks"].find({"spec.run_id": run_id}, fields).sort("fw_id", 1))
 
 
-def _line_printer(db: Database[dict[str, Any]], system: SystemConfig, started: float) -> Callable[[], None]:
+def _line_printer(db: Database[dict[str, Any]], system: SystemConfig, started: float) -> Show:
     seen: dict[int, str] = {}
     last = 0.0
 
-    def show() -> None:
+    def show(*, final: bool = False) -> None:
         nonlocal last
-        if time.monotonic() - last < REFRESH_S:
+        if not final and time.monotonic() - last < REFRESH_S:
             return
         last = time.monotonic()
         for job in _jobs(db, system.run_id):

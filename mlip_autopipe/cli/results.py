@@ -115,7 +115,7 @@ def _print_elastic(document: Document) -> None:
     )
     tensor = Table(title="Elastic tensor (GPa), input orientation", title_justify="left", show_header=False)
     for row, errors in zip(document["elastic_tensor_GPa"], document["elastic_tensor_stderr_GPa"], strict=True):
-        tensor.add_row(*(f"{c:8.2f} ± {e:.2f}" if e else f"{c:8.2f}" for c, e in zip(row, errors, strict=True)))
+        tensor.add_row(*(_cell(c, e) for c, e in zip(row, errors, strict=True)))
     console.print(tensor)
 
     published = published_elastic_constants(document["formula"], document["space_group"])
@@ -149,6 +149,11 @@ def _print_elastic(document: Document) -> None:
     )
     for warning in document["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _cell(value: float, stderr: float) -> str:
+    """Fit a constant and its error into a sixth of a terminal line; what symmetry makes zero is a bare 0."""
+    return f"{value:.1f}±{stderr:.1f}" if abs(value) >= 0.005 or stderr >= 0.005 else "0"
 
 
 def _pm(estimate: Document) -> str:

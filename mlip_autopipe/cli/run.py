@@ -94,8 +94,8 @@ def _connect(launchpad_file: Path | None) -> tuple[LaunchPadLocation, AutoPipeLa
     from mlip_autopipe.launch.launchpad import connect
     from mlip_autopipe.launch.location import locate
 
-    launchpad = connect(locate(launchpad_file, Path.cwd()))
-    return launchpad.location, launchpad
+    location = locate(launchpad_file, Path.cwd())
+    return location, connect(location)
 
 
 def _workflow(system: SystemConfig) -> Workflow:
@@ -135,19 +135,21 @@ def _run_rockets(location: LaunchPadLocation, launchpad: AutoPipeLaunchPad, syst
     import time
 
     from mlip_autopipe.cli.progress import progress
-    from mlip_autopipe.launch.rocket import RocketPool
+    from mlip_autopipe.launch.pool import RocketPool
 
     rockets, cores_per_rocket = _share_cores(launchpad, system)
-    pool = RocketPool(location, rockets, run_id=system.run_id, cores_per_rocket=cores_per_rocket)
+    pool = RocketPool(location, rockets, system.run_id, cores_per_rocket=cores_per_rocket)
     with _interrupts() as interrupted, progress(launchpad.db, system) as show:
         pool.start()
         try:
             while pool.poll() and not interrupted:
                 show()
                 time.sleep(POLL_S)
-            show()
         finally:
             pool.stop()
+        show(final=True)
+    for event in pool.events:
+        print(event)
     return not interrupted
 
 
