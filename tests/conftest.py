@@ -20,6 +20,11 @@ for _name in [name for name in os.environ if name.startswith(("JOBFLOW_", "FW_",
     del os.environ[_name]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers of this folder."""
+    config.addinivalue_line("markers", "slurm: starts a SLURM of its own on this machine")
+
+
 @pytest.fixture(autouse=True)
 def _guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees or leaves settings of the user; retries are quick."""
@@ -76,7 +81,7 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     folder = tmp_path_factory.mktemp("live-server")
     yield embedded.start(LaunchPadLocation(folder=folder, port=embedded._free_port()))
-    assert embedded.stop(folder)
+    embedded.stop(folder, timeout_s=0.1)  # its data are thrown away
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def folder(tmp_path):
     folder.mkdir(parents=True)
     (folder / "my_launchpad.yaml").write_text(f"embedded: true\nport: {embedded._free_port()}\n")
     yield folder
-    embedded.stop(folder)
+    embedded.stop(folder, timeout_s=0.1)
 
 
 def test_from_an_empty_folder_to_a_stopped_server(tmp_path):
@@ -65,7 +65,7 @@ def test_from_an_empty_folder_to_a_stopped_server(tmp_path):
         assert again["things"].find_one() == {"_id": 1}
         again.client.close()
     finally:
-        embedded.stop(tmp_path)
+        embedded.stop(tmp_path, timeout_s=0.1)
 
 
 def test_a_killed_server_is_noticed_and_nothing_acknowledged_is_lost(folder):

@@ -235,4 +235,4 @@ def test_the_embedded_server_may_die_in_the_middle_of_a_run(clean_dir, submit_fl
         assert runs.find_run(launchpad.db, "run-1").state == "done"
     finally:
         launchpad.connection.close()
-        embedded.stop(clean_dir)
+        embedded.stop(clean_dir, timeout_s=0.1)
