@@ -69,6 +69,7 @@ def check_structure(structure: Structure, *, origin: str) -> None:
     InvalidInputError
         One sentence that starts with ``origin``.
     """
+    import numpy as np
     from ase.data import atomic_numbers, covalent_radii
 
     if not len(structure):
@@ -82,6 +83,8 @@ def check_structure(structure: Structure, *, origin: str) -> None:
         symbol = getattr(site.specie, "symbol", "")
         if atomic_numbers.get(symbol, 0) < 1:
             raise InvalidInputError(f"{origin} has an unknown element {site.species_string!r} at site {number}")
+    if not np.isfinite(structure.lattice.matrix).all() or not np.isfinite(structure.frac_coords).all():
+        raise InvalidInputError(f"{origin} holds a coordinate that is not a finite number; correct it")
     radii = [float(covalent_radii[site.specie.Z]) for site in structure]
     cutoff = 2 * OVERLAP_FRACTION * max(radii)
     first, second, _, distances = structure.get_neighbor_list(cutoff)

@@ -159,6 +159,11 @@ def _close_packed_bond(symbol: str) -> tuple[float, str]:
         molar = _number(Element(symbol), "molar_volume")
         if molar is not None:
             return float((sqrt(2) * molar / AVOGADRO_A3) ** (1 / 3)), MOLAR_VOLUME
+    if symmetry in ("diatom", "atom"):
+        raise InvalidInputError(
+            f"{symbol} is a gas of {'molecules' if symmetry == 'diatom' else 'atoms'}, so the size of its crystal "
+            "cannot be guessed; give target_system.structure (a POSCAR, CIF or extxyz file) instead of a prototype"
+        )
     return 2 * _covalent_radius(symbol) / GOLDSCHMIDT_FACTOR[4], CORDERO
 
 

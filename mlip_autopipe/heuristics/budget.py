@@ -113,8 +113,8 @@ def valence_electrons(element: Any) -> int:
     group = int(element.group)
     if group > 12:
         return group - 10
-    # transition and alkali metals treat the p shell below as valence
-    return group if group > 8 else group + 6
+    # on the left of the table the p shell below is shallow and counts as valence
+    return group if group > 6 or element.Z < 3 else group + 6
 
 
 def ions_move_under_strain(structure: Structure, tolerance_A: float = 0.01) -> bool:

@@ -89,7 +89,7 @@ def choose_electronic(
         ),
         spin_polarised=is_magnetic,
         spin_reason=magnetic_reason,
-        initial_magmoms=(tuple(float(m) for m in structure.site_properties["magmom"]) if is_magnetic else None),
+        initial_magmoms=[float(m) for m in structure.site_properties["magmom"]] if is_magnetic else None,
         is_metal=is_metal,
-        elements=tuple(dict.fromkeys(site.specie.symbol for site in structure)),
+        elements=list(dict.fromkeys(site.specie.symbol for site in structure)),
     )

@@ -61,7 +61,7 @@ class HeuristicEngine:
         _check_goal(user_config)
         engine = engine_class(user_config.reference.engine)
         choices = Choices(Overrides(user_config.overrides))
-        material, structure = choose_material(user_config.target_system, choices)
+        material, structure = choose_material(user_config.target_system, choices, has_electrons=not engine.cheap)
         electronic = choose_electronic(
             structure,
             goal,

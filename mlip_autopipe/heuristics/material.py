@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from mlip_autopipe.errors import InvalidInputError
@@ -30,7 +31,9 @@ INPUT = "input.yaml: target_system"
 PRIMITIVE_TOLERANCE_A = 1e-3
 
 
-def choose_material(target: TargetSystem, choices: Choices) -> tuple[Material, Structure]:
+def choose_material(
+    target: TargetSystem, choices: Choices, *, has_electrons: bool = True
+) -> tuple[Material, Structure]:
     """Build the start structure and describe the material.
 
     Parameters
@@ -39,6 +42,8 @@ def choose_material(target: TargetSystem, choices: Choices) -> tuple[Material, S
         What the user asked for.
     choices
         Takes the reasons and warnings.
+    has_electrons
+        False for classical potentials: guesses of electrons and spins then need no warning.
 
     Returns
     -------
@@ -54,12 +59,12 @@ def choose_material(target: TargetSystem, choices: Choices) -> tuple[Material, S
 
     metal = classify_metal(structure)
     is_metal = choices.choose("material.is_metal", metal.value, metal.reason, metal.source)
-    if "material.is_metal" not in choices.overrides:
+    if has_electrons and "material.is_metal" not in choices.overrides:
         choices.warn(metal.warning)
 
     magnetic = classify_magnetic(structure)
     is_magnetic = choices.choose("material.is_magnetic", magnetic.value, magnetic.reason, magnetic.source)
-    if "material.is_magnetic" not in choices.overrides:
+    if has_electrons and "material.is_magnetic" not in choices.overrides:
         choices.warn(magnetic.warning)
     if is_magnetic:
         structure.add_site_property("magmom", initial_moments(structure))
@@ -83,7 +88,7 @@ def choose_material(target: TargetSystem, choices: Choices) -> tuple[Material, S
         formula=formula,
         elements=elements,
         n_atoms=len(structure),
-        structure=structure.as_dict(),
+        structure=json.loads(structure.to_json()),  # plain JSON: lists, no tuples
         is_metal=is_metal,
         is_magnetic=is_magnetic,
         melting_point_K=melts_at,

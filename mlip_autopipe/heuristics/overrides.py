@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from mlip_autopipe.errors import InvalidInputError
@@ -83,8 +83,8 @@ class Overrides:
         if path not in self._fields:
             raise InvalidInputError(f"overrides: {path} does not exist{nearest(path, self.settable_paths())}")
         field = self._fields[path]
-        kind: Any = Annotated[field.annotation, *field.metadata]
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        kind: Any = Annotated[field.annotation, field]
+        adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
         if isinstance(value, bool) and not _accepts_bool(field.annotation):
             raise InvalidInputError(f"overrides: {path} must be {_wanted(field)}, not {_yaml(value)}")
         try:
@@ -118,7 +118,7 @@ class Overrides:
                     f"overrides: {path} does not exist{nearest(path, [f'{PARAMETERS}.{k}' for k in chosen])}"
                 )
             if isinstance(chosen[key], Mapping) and isinstance(value, Mapping):
-                result[key] = {**chosen[key], **value}
+                result[key] = {**chosen[key], **_like_inside(chosen[key], value, path)}
             else:
                 result[key] = like(chosen[key], value, path)
         return result
@@ -192,6 +192,20 @@ def like(chosen: Any, value: Any, path: str) -> Any:
             return dict(value)
         wanted = "a mapping of names to values"
     raise InvalidInputError(f"overrides: {path} must be {wanted}, not {_yaml(value)}")
+
+
+def _like_inside(chosen: Mapping[str, Any], value: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Check a group of values; names that the engine did not choose pass unless they look misspelled."""
+    checked = {}
+    for name, inner in value.items():
+        if name not in chosen:
+            close = difflib.get_close_matches(str(name), list(chosen), n=1, cutoff=0.75)
+            if close:
+                raise InvalidInputError(f"overrides: {path}.{name} does not exist; did you mean {path}.{close[0]}?")
+            checked[name] = inner
+        else:
+            checked[name] = like(chosen[name], inner, f"{path}.{name}")
+    return checked
 
 
 def _pairs(given: Mapping[str, Any], fields: Mapping[str, FieldInfo], prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,0 +1,105 @@
+"""k-points, smearing and spin, material by material."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+from mlip_autopipe.generation.prototypes import prototype_structure
+from mlip_autopipe.heuristics.electronic import K_SPACING_PER_A, k_point_spacing, kpoint_mesh
+
+
+def parameters(config):
+    return config.reference.parameters
+
+
+def test_aluminium_is_a_metal_with_smearing_and_a_dense_mesh(expand):
+    config = expand({"elements": ["Al"], "crystal_structure": "fcc"})
+    assert config.material.is_metal
+    assert 0.05 <= parameters(config)["smearing_eV"] <= 0.2
+    assert parameters(config)["kpts"] == [16, 16, 16]
+    assert not parameters(config)["spin_polarised"]
+    assert "metal" in config.reasons["reference.parameters.smearing_eV"].reason
+
+
+def test_silicon_has_no_smearing_and_the_mesh_that_was_checked(expand):
+    config = expand({"elements": ["Si"]})
+    assert not config.material.is_metal
+    assert parameters(config)["smearing_eV"] == 0
+    assert parameters(config)["kpts"] == [6, 6, 6]
+
+
+def test_iron_starts_with_moments(expand):
+    config = expand({"elements": ["Fe"]})
+    assert config.material.is_magnetic
+    assert parameters(config)["spin_polarised"] is True
+    (site,) = config.material.structure["sites"]
+    assert site["properties"]["magmom"] > 2.3
+    assert any("ferromagnetic" in w for w in config.warnings)
+
+
+def test_chromium_warns_of_antiferromagnetism(expand):
+    assert any("antiferromagnetic" in w for w in expand({"elements": ["Cr"]}).warnings)
+
+
+def test_sodium_chloride_is_an_insulator(expand):
+    config = expand({"elements": ["Na", "Cl"], "crystal_structure": "rocksalt"})
+    assert not config.material.is_metal
+    assert parameters(config)["smearing_eV"] == 0
+    assert config.material.melting_point_K is None
+
+
+def test_magnesium_gets_a_mesh_that_follows_its_axes(expand):
+    kpts = parameters(expand({"elements": ["Mg"]}))["kpts"]
+    assert kpts[0] == kpts[1] > kpts[2]
+
+
+def test_user_decides_what_a_metal_is(expand):
+    config = expand({"elements": ["Al"]}, overrides={"material.is_metal": False})
+    assert parameters(config)["smearing_eV"] == 0
+    assert parameters(config)["kpts"] == [8, 8, 8]
+    assert config.reasons["material.is_metal"].source == "input.yaml: overrides"
+
+
+def test_user_decides_what_is_magnetic(expand):
+    iron = expand({"elements": ["Fe"]}, overrides={"material": {"is_magnetic": False}})
+    assert parameters(iron)["spin_polarised"] is False
+    assert "magmom" not in iron.material.structure["sites"][0]["properties"]
+    aluminium = expand({"elements": ["Al"]}, overrides={"material": {"is_magnetic": True}})
+    assert aluminium.material.structure["sites"][0]["properties"]["magmom"] > 0
+
+
+def test_elastic_constants_need_denser_meshes_than_energies():
+    for is_metal in (True, False):
+        assert k_point_spacing("elastic", is_metal=is_metal) < k_point_spacing("diffusion", is_metal=is_metal)
+    assert K_SPACING_PER_A[True]["elastic"] < K_SPACING_PER_A[False]["elastic"]
+
+
+def test_mesh_counts_with_two_pi():
+    cube = Structure(Lattice.cubic(2 * np.pi), ["Al"], [[0, 0, 0]])  # |b| = 1
+    assert kpoint_mesh(cube, 0.26) == (4, 4, 4)
+    assert kpoint_mesh(cube, 0.25) == (4, 4, 4)
+    assert kpoint_mesh(cube, 0.24) == (5, 5, 5)
+    assert kpoint_mesh(cube, 3.0) == (1, 1, 1)
+
+
+@given(st.floats(2.0, 12.0), st.floats(0.1, 0.6), st.sampled_from(["fcc", "bcc", "diamond", "sc"]))
+def test_equivalent_axes_get_equal_counts(a, spacing, name):
+    cell = prototype_structure(["Si"], name)
+    cell.scale_lattice(a**3)
+    mesh = kpoint_mesh(cell, spacing)
+    assert len(set(mesh)) == 1
+    lengths = np.array(cell.lattice.reciprocal_lattice.abc)
+    assert (lengths / mesh <= spacing * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_supercells_get_coarser_meshes(factor):
+    cell = Structure(Lattice.cubic(4.0), ["Al"], [[0, 0, 0]])
+    big = cell * (2, 1, 1)
+    small_mesh, big_mesh = kpoint_mesh(cell, 0.2 * factor), kpoint_mesh(big, 0.2 * factor)
+    assert big_mesh[0] == pytest.approx(small_mesh[0] / 2, abs=0.5)
+    assert big_mesh[1:] == small_mesh[1:]

@@ -1,0 +1,244 @@
+"""The whole plan: completeness, goals, determinism."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+from mlip_autopipe.errors import InvalidInputError
+from mlip_autopipe.flows.build import MAKERS
+from mlip_autopipe.heuristics import HeuristicEngine, missing_reasons
+from mlip_autopipe.heuristics.choices import leaf_paths
+from mlip_autopipe.heuristics.engine import AVAILABLE_GOALS
+from mlip_autopipe.heuristics.run_id import plan_run_id
+from mlip_autopipe.schemas.loading import parse_user_config
+from mlip_autopipe.schemas.system import SystemConfig
+
+from .conftest import EMT
+
+TARGETS = [
+    {"elements": ["Al"]},
+    {"elements": ["Al"], "composition": {"Al": 1.0}},
+    {"composition": {"Al": 1.0}},
+    {"elements": ["Si"], "crystal_structure": "diamond"},
+    {"elements": ["Fe"]},
+    {"elements": ["Mg"]},
+    {"elements": ["W"]},
+    {"elements": ["Bi"]},
+    {"elements": ["Na", "Cl"], "crystal_structure": "rocksalt", "composition": {"Na": 0.5, "Cl": 0.5}},
+    {"elements": ["Zn", "O"], "crystal_structure": "wurtzite"},
+]
+
+
+@pytest.fixture
+def cu3au(tmp_path: Path) -> Path:
+    cell = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.75), ["Au", "Cu"], [[0, 0, 0], [0, 0.5, 0.5]])
+    cell.to(filename=str(tmp_path / "POSCAR"), fmt="poscar")
+    return tmp_path / "POSCAR"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_choice_has_a_reason_and_a_source(expand, target):
+    config = expand(target)
+    assert missing_reasons(config) == []
+    assert all(r.reason and r.source for r in config.reasons.values())
+    assert set(config.reasons) == set(leaf_paths(config))
+
+
+def test_a_missing_reason_is_found(expand):
+    config = expand({"elements": ["Al"]})
+    del config.reasons["elastic.strain_amplitude"]
+    del config.reasons["reference.parameters.kpts"]
+    assert missing_reasons(config) == ["reference.parameters.kpts", "elastic.strain_amplitude"]
+
+
+def test_plan_survives_json(expand):
+    config = expand({"elements": ["Fe"]})
+    assert SystemConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("target", "n_atoms", "n_directions"),
+    [({"elements": ["Al"]}, 1, 1), ({"elements": ["W"]}, 1, 1), ({"elements": ["Mg"]}, 2, 2)],
+)
+def test_fewest_strains(expand, target, n_atoms, n_directions):
+    config = expand(target)
+    assert config.material.n_atoms == n_atoms
+    assert len(config.elastic.directions) == n_directions
+
+
+def test_cu3au_from_a_file(expand, cu3au):
+    config = expand({"structure": str(cu3au)})
+    assert config.material.formula == "Cu3Au"
+    assert config.material.is_metal
+    assert config.material.n_atoms == 4
+    assert config.reference.parameters["smearing_eV"] > 0
+    assert len(config.elastic.directions) == 1
+    assert config.reasons["material.structure"].source == "input.yaml: target_system.structure"
+
+
+def test_conventional_cell_is_reduced_and_said_so(expand, tmp_path):
+    from ase.build import bulk
+
+    write(tmp_path / "al.vasp", bulk("Al", cubic=True))
+    config = expand({"structure": str(tmp_path / "al.vasp")})
+    assert config.material.n_atoms == 1
+    assert any("primitive" in w for w in config.warnings)
+    assert config.run_id != expand({"elements": ["Si"]}).run_id
+
+
+def test_guessed_lattice_constant_warns(expand):
+    assert any("guess" in w for w in expand({"elements": ["Na", "Cl"], "crystal_structure": "rocksalt"}).warnings)
+    assert expand({"elements": ["Al"]}).warnings == []
+
+
+def test_strain_settings(expand):
+    elastic = expand({"elements": ["Si"]}).elastic
+    assert elastic.strain_amplitude == 0.005
+    assert elastic.half_amplitude_check
+    assert elastic.ion_fmax_eV_per_A == 0.005
+    cheap = expand({"elements": ["Al"]}, reference=EMT)
+    assert cheap.reference.cheap
+    assert cheap.elastic.ion_fmax_eV_per_A == 1e-4
+    assert cheap.relaxation.stress_tolerance_GPa <= 0.05
+
+
+def test_goals_that_are_available_have_makers():
+    assert set(AVAILABLE_GOALS) == set(MAKERS)
+
+
+@pytest.mark.parametrize(
+    ("target", "goal", "sentence"),
+    [
+        ({"elements": ["Al"]}, "diffusion", "goal diffusion is not available in this version; available: elastic"),
+        ({"elements": ["Al"]}, "phase_diagram", "needs at least two elements"),
+        ({"elements": ["Cu", "Au"], "composition": {"Cu": 0.75, "Au": 0.25}, "crystal_structure": "fcc"}, "elastic",
+         "random alloy"),
+        ({"elements": ["Na", "Cl"], "composition": {"Na": 0.25, "Cl": 0.75}, "crystal_structure": "rocksalt"},
+         "elastic", "random alloy"),
+        ({"elements": ["Na", "Cl"]}, "elastic", "add crystal_structure"),
+        ({"elements": ["Al"], "crystal_structure": "rocksalt"}, "elastic", "needs two elements"),
+        ({"elements": ["O"]}, "elastic", "is a molecule"),
+        ({"elements": ["Mn"]}, "elastic", "crystal_structure"),
+        ({"structure": "/nowhere/POSCAR"}, "elastic", "does not exist"),
+    ],
+)  # fmt: skip
+def test_impossible_inputs(expand, target, goal, sentence):
+    with pytest.raises(InvalidInputError, match=sentence) as caught:
+        expand(target, simulation_goal=goal)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_engine_names_the_nearest(expand):
+    with pytest.raises(InvalidInputError, match="gpaw"):
+        expand({"elements": ["Al"]}, reference={"engine": "gpa"})
+
+
+def test_molecule_has_no_elastic_constants(expand, tmp_path):
+    from ase.build import molecule
+
+    write(tmp_path / "h2o.xyz", molecule("H2O"))
+    with pytest.raises(InvalidInputError, match="not periodic"):
+        expand({"structure": str(tmp_path / "h2o.xyz")})
+
+
+def test_run_id_names_project_and_plan(expand):
+    config = expand({"elements": ["Al"]})
+    project, digest = config.run_id.rsplit("-", 1)
+    assert project == "test"
+    assert len(digest) == 8
+    assert int(digest, 16) >= 0
+    assert expand({"elements": ["Al"]}).run_id == config.run_id
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"resources": {"max_reference_calculations": 500}},
+        {"resources": {"max_core_hours": 3.5, "cores": 1}},
+        {"overrides": {"budget.cores": 7}},
+        {"overrides": {"reference.cheap": False}},
+    ],
+)
+def test_run_id_ignores_what_changes_no_number(expand, more):
+    plan = expand({"elements": ["Al"]}, overrides={"reference.cheap": False})
+    assert expand({"elements": ["Al"]}, **more).run_id == plan.run_id
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"elastic.strain_amplitude": 0.003},
+        {"reference.parameters.cutoff_eV": 500},
+        {"reference.parameters.kpts": [4, 4, 4]},
+        {"elastic.half_amplitude_check": False},
+        {"relaxation.fmax_eV_per_A": 0.01},
+        {"material.is_magnetic": True},
+    ],
+)
+def test_run_id_changes_with_the_numbers(expand, overrides):
+    assert expand({"elements": ["Al"]}, overrides=overrides).run_id != expand({"elements": ["Al"]}).run_id
+
+
+def test_run_id_is_the_same_in_another_process():
+    code = (
+        "from mlip_autopipe.heuristics import HeuristicEngine as H;"
+        "from mlip_autopipe.schemas.loading import parse_user_config as p;"
+        "print(H().expand(p({'project_name':'x','target_system':{'elements':['Cu']},'simulation_goal':'elastic',"
+        "'reference':{'engine':'ase','calculator':'ase.calculators.emt.EMT'}})).run_id)"
+    )
+    here = HeuristicEngine().expand(
+        parse_user_config(
+            {"project_name": "x", "target_system": {"elements": ["Cu"]}, "simulation_goal": "elastic", "reference": EMT}
+        )
+    )
+    for seed in ("1", "2"):
+        out = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert out.stdout.strip() == here.run_id
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.integers(0, 2**16))
+def test_run_id_does_not_see_the_last_bits(expand, noise):
+    config = expand({"elements": ["Si"]})
+    rng = np.random.default_rng(noise)
+    data = config.model_dump()
+    lattice = np.array(data["material"]["structure"]["lattice"]["matrix"])
+    data["material"]["structure"]["lattice"]["matrix"] = (lattice + 1e-14 * rng.normal(size=(3, 3))).tolist()
+    for site in data["material"]["structure"]["sites"]:
+        site["abc"] = [x + 1e-14 * rng.normal() for x in site["abc"]]
+    assert plan_run_id(SystemConfig.model_validate(data)) == config.run_id
+
+
+def test_files_count_by_content(expand, tmp_path):
+    (tmp_path / "potential.txt").write_text("1")
+    config = expand(
+        {"elements": ["Al"]},
+        reference={**EMT, "kwargs": {"label": str(tmp_path / "potential.txt")}} | {"calculator": f"{__name__}.emt"},
+    )
+    assert list(config.reference.files) == [str(tmp_path / "potential.txt")]
+    moved = config.model_copy(deep=True)
+    moved.reference.files = {"/elsewhere/p": next(iter(config.reference.files.values()))}
+    moved.reference.parameters["kwargs"] = {"label": "/elsewhere/p"}
+    assert plan_run_id(moved) == config.run_id
+
+
+def emt(label: str):
+    from ase.calculators.emt import EMT as Calculator
+
+    return Calculator()
