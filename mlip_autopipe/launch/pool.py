@@ -17,8 +17,7 @@ from mlip_autopipe.launch.embedded import STATE_FOLDER
 from mlip_autopipe.launch.location import LaunchPadLocation
 from mlip_autopipe.launch.rocket import STOPPED_EXIT_CODE
 
-MAX_EARLY_DEATHS = 3
-EARLY_S = 5.0
+MAX_EARLY_DEATHS = 5
 STOP_TIMEOUT_S = 20.0
 
 
@@ -26,7 +25,6 @@ STOP_TIMEOUT_S = 20.0
 class _Rocket:
     process: subprocess.Popen[bytes]
     home: Path
-    started: float
 
 
 class RocketPool:
@@ -150,7 +148,7 @@ class RocketPool:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the command line only, which stops the rockets in order
             )
-        return _Rocket(process, home.resolve(), time.monotonic())
+        return _Rocket(process, home.resolve())
 
     def _recover(self, rocket: _Rocket) -> None:
         from mlip_autopipe.launch.launchpad import connect
@@ -171,7 +169,7 @@ class RocketPool:
         self.events.append(f"rocket {rocket.process.pid} {cause}{jobs}")
         self.events += repair(launchpad, run_id=self.run_id, claim_expiration_s=5.0)
         launchpad.connection.close()
-        early = not lost and time.monotonic() - rocket.started < EARLY_S
+        early = not any(path.is_dir() for path in rocket.home.iterdir())  # it never got as far as a job
         self._early_deaths = self._early_deaths + 1 if early else 0
         if self._early_deaths >= MAX_EARLY_DEATHS:
             raise EnvironmentProblemError(

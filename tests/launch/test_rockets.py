@@ -14,6 +14,7 @@ import pytest
 from jobflow import Flow, run_locally
 from launch_jobs import add, broken, fan_out, flaky, property_document, slow, total
 
+from mlip_autopipe.errors import EnvironmentProblemError
 from mlip_autopipe.launch import embedded, runs
 from mlip_autopipe.launch.jobstore import jobstore_for
 from mlip_autopipe.launch.launchpad import connect
@@ -236,3 +237,14 @@ def test_the_embedded_server_may_die_in_the_middle_of_a_run(clean_dir, submit_fl
     finally:
         launchpad.connection.close()
         embedded.stop(clean_dir, timeout_s=0.1)
+
+
+def test_rockets_that_cannot_start_are_not_started_for_ever(live_launchpad, submit_flow, monkeypatch):
+    submit_flow(live_launchpad, add(1, 2))
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    pool = RocketPool(live_launchpad.location, 1, "run-1")
+    pool.start()
+    with pytest.raises(EnvironmentProblemError, match=r"as soon as they start.*rocket\.log"):
+        drain(pool)
+    pool.stop()
