@@ -54,7 +54,6 @@ class HeuristicEngine:
             The goal cannot be reached from this input, the structure cannot be built or read, the engine does not
             exist, or an override does not fit.
         """
-        from mlip_autopipe.reference.ase_engine import named_files
         from mlip_autopipe.reference.registry import engine_class
 
         goal = user_config.simulation_goal
@@ -76,7 +75,7 @@ class HeuristicEngine:
             parameters=parameters,
             files=choices.choose(
                 "reference.files",
-                named_files(parameters),
+                engine.named_files(parameters),
                 "sha256 of every file that a parameter names",
                 f"engine {user_config.reference.engine}",
             ),

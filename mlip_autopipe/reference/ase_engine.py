@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
+from contextlib import suppress
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mlip_autopipe.errors import InvalidInputError, ReferenceCalculationError
+from mlip_autopipe.errors import AutoPipeError, EnvironmentProblemError, InvalidInputError, ReferenceCalculationError
 from mlip_autopipe.reference.base import (
     ElectronicStructure,
     EngineResult,
@@ -22,7 +25,7 @@ from mlip_autopipe.schemas.label import Attempt
 from mlip_autopipe.schemas.system import Reason, ReferenceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -46,16 +49,15 @@ class ASEEngine(ReferenceEngine):
                 )
         self._calculator: Calculator | None = None
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Name and version of the distribution that the calculator comes from."""
-        top = self._dotted.split(".")[0]
-        for distribution in packages_distributions().get(top, []):
-            try:
-                return f"{distribution} {version(distribution)}"
-            except PackageNotFoundError:
-                continue
-        return f"{top} of unknown version"
+        """Names and versions of the packages that the calculator comes from.
+
+        A factory and the calculator that it returns can come from different packages. Of a module that belongs to no
+        installed package, the file's content is its version.
+        """
+        modules = (self._dotted.rpartition(".")[0], type(self._ready()).__module__)
+        return ", ".join(dict.fromkeys(_module_version(module) for module in modules))
 
     def compute(self, atoms: Atoms) -> EngineResult:
         """Return what the calculator says of the atoms.
@@ -67,31 +69,25 @@ class ASEEngine(ReferenceEngine):
         """
         import time
 
-        if self._calculator is None:
-            self._calculator = make_calculator(self._dotted, self.settings.parameters["kwargs"])
+        calculator, what = self._ready(), f"{self._dotted} failed on {atoms.get_chemical_formula()}"
+        self._calculator = None  # whatever state an exception leaves it in: the next structure starts afresh
         atoms = atoms.copy()
-        atoms.calc = self._calculator
+        atoms.calc = calculator
         warnings: list[str] = []
         started = time.perf_counter()
         try:
-            energy = float(atoms.get_potential_energy())
-            forces = np.asarray(atoms.get_forces(), dtype=float)
+            energy = self._energy(atoms)
+            forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
             stress = self._stress(atoms, warnings)
-        except OSError:  # a disk or network problem says nothing about the structure: the job retries it
+        except (OSError, MemoryError):  # the machine's problem, not the structure's: such a job can be run again
             raise
         except Exception as error:
-            self._calculator = None  # whatever state it is in, the next structure starts afresh
-            raise ReferenceCalculationError(
-                f"{self._dotted} failed on {atoms.get_chemical_formula()}: {type(error).__name__}: {error}"
-            ) from error
-        if getattr(self._calculator, "converged", True) is False:
-            raise ReferenceCalculationError(
-                f"{self._dotted} did not converge on {atoms.get_chemical_formula()}; its numbers are not used"
-            )
+            raise ReferenceCalculationError(f"{what}: {type(error).__name__}: {error}") from error
+        if _says_unconverged(calculator):
+            raise ReferenceCalculationError(f"{what}: it did not converge, and its numbers are not used")
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-            raise ReferenceCalculationError(
-                f"{self._dotted} returned a number that is not finite for {atoms.get_chemical_formula()}"
-            )
+            raise ReferenceCalculationError(f"{what}: it returned a number that is not finite")
+        self._calculator = calculator
         attempt = Attempt(step="as planned", converged=True, wall_time_s=time.perf_counter() - started)
         return EngineResult(energy, forces, stress, warnings=warnings, attempts=[attempt])
 
@@ -108,18 +104,37 @@ class ASEEngine(ReferenceEngine):
         _require_elements(request.calculator, calculator, electronic.elements)
         return {"calculator": (request.calculator, USER), "kwargs": (kwargs, USER)}
 
+    @classmethod
+    def named_files(cls, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return sha256 by path of all files that the parameters name."""
+        return named_files(parameters)
+
     @property
     def _dotted(self) -> str:
         return str(self.settings.parameters["calculator"])
 
+    def _ready(self) -> Calculator:
+        if self._calculator is None:
+            self._calculator = make_calculator(self._dotted, self.settings.parameters["kwargs"])
+        return self._calculator
+
+    @staticmethod
+    def _energy(atoms: Atoms) -> float:
+        """Return the free energy, to which forces belong, or the energy of a calculator that has only one."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        try:
+            return float(atoms.get_potential_energy(force_consistent=True))
+        except PropertyNotImplementedError:
+            return float(atoms.get_potential_energy())
+
     @staticmethod
     def _stress(atoms: Atoms, warnings: list[str]) -> Any:
-        from ase.calculators.calculator import PropertyNotImplementedError
         from ase.calculators.fd import calculate_numerical_stress
 
         try:
-            return np.asarray(atoms.get_stress(voigt=True), dtype=float)
-        except (PropertyNotImplementedError, NotImplementedError):
+            return np.asarray(atoms.get_stress(voigt=True, apply_constraint=False), dtype=float)
+        except NotImplementedError:
             warnings.append("the calculator has no stress; it was obtained by finite differences of the energy")
             return np.asarray(calculate_numerical_stress(atoms, eps=1e-5, voigt=True), dtype=float)
 
@@ -135,6 +150,8 @@ def make_calculator(dotted: str, kwargs: dict[str, Any]) -> Calculator:
     factory = _import(dotted)
     try:
         calculator = factory(**kwargs)
+    except AutoPipeError:
+        raise
     except Exception as error:
         raise InvalidInputError(
             f"calculator {dotted} cannot be made with kwargs {kwargs}: {type(error).__name__}: {error}"
@@ -167,15 +184,45 @@ def named_files(parameters: Any) -> dict[str, str]:
 def _import(dotted: str) -> Callable[..., Any]:
     module, _, name = dotted.rpartition(".")
     hint = "write it as package.module.Class, for example ase.calculators.emt.EMT"
-    if not module:
+    if not module or not all(part.isidentifier() for part in dotted.split(".")):
         raise InvalidInputError(f"calculator {dotted!r} is not a dotted name; {hint}")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise InvalidInputError(f"calculator {dotted}: there is no module {error.name}; {hint}") from error
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise InvalidInputError(f"calculator {dotted}: there is no module {error.name}; {hint}") from None
+        raise EnvironmentProblemError(
+            f"calculator {dotted} needs the module {error.name}, which is not installed"
+        ) from error
     except AttributeError:
         raise InvalidInputError(f"calculator {dotted}: module {module} has no {name}; {hint}") from None
+    except Exception as error:
+        raise EnvironmentProblemError(
+            f"calculator {dotted} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     return found
+
+
+def _says_unconverged(calculator: Calculator) -> bool:
+    """Whether a calculator has an attribute or method ``converged`` that says no; None means that it does not know."""
+    converged = getattr(calculator, "converged", None)
+    if callable(converged):
+        converged = converged()
+    return converged is not None and not converged
+
+
+@cache
+def _module_version(module: str) -> str:
+    top = module.partition(".")[0]
+    versions = []
+    for distribution in sorted(set(packages_distributions().get(top, []))):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{distribution} {version(distribution)}")
+    if versions:
+        return ", ".join(versions)
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    digest = file_digest(origin) if origin else None
+    return f"{module} of unknown version" if digest is None else f"{module} with sha256 {digest}"
 
 
 def _require_elements(dotted: str, calculator: Calculator, elements: Any) -> None:
@@ -196,11 +243,11 @@ def _absolute_files(data: Any) -> Any:
         return {key: _absolute_files(value) for key, value in data.items()}
     if isinstance(data, list):
         return [_absolute_files(value) for value in data]
-    return str(Path(data).resolve()) if isinstance(data, str) and _is_file(data) else data
+    return str(Path(data).expanduser().resolve()) if isinstance(data, str) and _is_file(data) else data
 
 
 def _is_file(text: str) -> bool:
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
         return False

@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -106,10 +107,10 @@ class ReferenceEngine(ABC):
             There is no converged answer; never returns a number that is not one.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Free what the engine holds; it is not used afterwards."""
 
-    @classmethod
+    @classmethod  # noqa: B027 - some need nothing
     def check_available(cls) -> None:
         """Raise `EnvironmentProblemError` when the code is not installed on this machine."""
 
@@ -118,7 +119,12 @@ class ReferenceEngine(ABC):
     def choose_parameters(cls, request: ReferenceRequest, electronic: ElectronicStructure) -> ParameterChoices:
         """Return the complete parameters by key, each with its reason."""
 
-    @property
+    @classmethod
+    def named_files(cls, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return sha256 by path of the files that parameters name; they belong to every label's identity."""
+        return {}
+
+    @cached_property
     def settings_hash(self) -> str:
         """Hash of engine, version, parameters and the content of files that they name."""
         return settings_hash(self.settings, self.version)
@@ -140,8 +146,8 @@ def settings_hash(settings: ReferenceSettings, version: str) -> str:
 
 
 def sha256_of(data: Any) -> str:
-    """Return the sha256 of JSON data, independent of the order of keys."""
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """Return the sha256 of JSON data, independent of the order of keys and of writing 400 or 400.0."""
+    canonical = json.dumps(_whole(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -151,3 +157,11 @@ def _without_paths(data: Any, files: Mapping[str, str]) -> Any:
     if isinstance(data, (list, tuple)):
         return [_without_paths(value, files) for value in data]
     return files.get(data, data) if isinstance(data, str) else data
+
+
+def _whole(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _whole(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_whole(value) for value in data]
+    return int(data) if isinstance(data, float) and data.is_integer() else data

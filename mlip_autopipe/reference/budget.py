@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.errors import BudgetExhaustedError
@@ -10,6 +11,8 @@ from mlip_autopipe.reference.labels import ledger_of
 if TYPE_CHECKING:
     from jobflow import JobStore
 
+    from mlip_autopipe.schemas.system import Budget
+
 SECONDS_PER_HOUR = 3600.0
 
 
@@ -17,7 +20,9 @@ class BudgetLedger:
     """One counter document per run.
 
     A calculation is reserved by its label id before it starts; reserving the same label again costs nothing, so a job
-    that was killed and resumes loses no budget. Core-hours are added when a calculation ends.
+    that was killed and resumes loses no budget. Core-hours are added when a calculation ends: those of
+    calculations that still run, or were killed, are not seen, so this limit can be overrun by what runs when it is
+    reached.
 
     Parameters
     ----------
@@ -50,14 +55,7 @@ class BudgetLedger:
         BudgetExhaustedError
             A limit is reached.
         """
-        from pymongo.errors import DuplicateKeyError
-
-        try:  # exists from the first reservation on
-            self._ledger.update_one(
-                self._key, {"$setOnInsert": {"n": 0, "core_s": 0.0, "labels": []}}, upsert=True
-            )
-        except DuplicateKeyError:  # another worker was first
-            pass
+        self._start()
         reserved = self._ledger.update_one(
             {
                 **self._key,
@@ -72,7 +70,7 @@ class BudgetLedger:
         calculations, hours = self.spent()
         if hours >= self.max_core_hours:
             raise BudgetExhaustedError(
-                f"the budget of {self.max_core_hours:g} core-hours is spent ({hours:.2f} used); "
+                f"the budget of {self.max_core_hours:g} core-hours is spent ({hours:.3g} used); "
                 "raise resources.max_core_hours and run the same input again"
             )
         if self._ledger.count_documents({**self._key, "labels": label}):
@@ -84,4 +82,25 @@ class BudgetLedger:
 
     def spend(self, core_time_s: float) -> None:
         """Add the core time of a calculation that ended."""
-        self._ledger.update_one(self._key, {"$inc": {"core_s": float(core_time_s)}}, upsert=True)
+        self._start()
+        self._ledger.update_one(self._key, {"$inc": {"core_s": float(core_time_s)}})
+
+    def _start(self) -> None:
+        """Make the counter document unless it is there."""
+        from pymongo.errors import DuplicateKeyError
+
+        with suppress(DuplicateKeyError):  # another worker was first
+            self._ledger.update_one(self._key, {"$setOnInsert": {"n": 0, "core_s": 0.0, "labels": []}}, upsert=True)
+
+
+def set_limits(store: JobStore, run_id: str, budget: Budget) -> None:
+    """Let a run go by other limits than its jobs were planned with: the user raised them and resumed the run."""
+    ledger_of(store).replace_one(
+        {"_id": f"limits:{run_id}"}, {"_id": f"limits:{run_id}", **budget.model_dump()}, upsert=True
+    )
+
+
+def current_limits(store: JobStore, run_id: str, planned: Budget) -> Budget:
+    """Return the limits that the user set last, or the planned ones."""
+    found = ledger_of(store).find_one({"_id": f"limits:{run_id}"})
+    return planned if found is None else planned.model_copy(update={k: v for k, v in found.items() if k != "_id"})

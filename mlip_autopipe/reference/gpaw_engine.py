@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mlip_autopipe.errors import EnvironmentProblemError, ReferenceCalculationEr
 from mlip_autopipe.reference.base import (
     ElectronicStructure,
     EngineResult,
+    FloatArray,
     ParameterChoices,
     ReferenceEngine,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CUTOFF_EV = 400.0
 HARD_CUTOFF_EV = 500.0
-HARD_ELEMENTS = frozenset("B C N O F V Cr Mn Fe Co Ni Cu Zn".split())
+HARD_ELEMENTS = frozenset({"B", "C", "N", "O", "F", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"})
 """2p and 3d states are the most localised ones: they need more plane waves."""
 
 MAX_ITERATIONS = 100
@@ -38,7 +39,11 @@ On strained silicon a density of 1e-6 leaves 1e-5 GPa in the stress, 1e-4 leaves
 
 GENTLE_MIXER = {"backend": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 100.0}
 MIN_WIDE_SMEARING_EV = 0.3
+TEXT_FILE = "gpaw.txt"
+"""GPAW's own output, in the working directory of the job."""
 GPAW_DOCS = "GPAW manual, gpaw.readthedocs.io"
+
+Numbers = tuple[float, FloatArray, FloatArray, list[float] | None]
 
 
 class GPAWEngine(ReferenceEngine):
@@ -51,6 +56,7 @@ class GPAWEngine(ReferenceEngine):
         super().__init__(settings, cores=cores)
         self._calculator: Any = None
         self._last: Atoms | None = None
+        self._text: IO[str] | None = None
 
     @property
     def version(self) -> str:
@@ -71,15 +77,9 @@ class GPAWEngine(ReferenceEngine):
         LadderExhaustedError
             No rung of the ladder converged.
         """
-        from gpaw import ConvergenceError
-
-        def is_recoverable(error: Exception) -> bool:
-            # a full disk or a lost network says nothing about this structure: the job is retried
-            return isinstance(error, ConvergenceError) or not isinstance(error, (OSError, MemoryError))
-
         what = f"the GPAW calculation of {atoms.get_chemical_formula()}"
         result, attempts = climb(
-            self._rungs(), lambda rung: self._calculate(atoms, rung), is_recoverable=is_recoverable, what=what
+            self._rungs(), lambda rung: self._calculate(atoms, rung), is_recoverable=_is_of_structure, what=what
         )
         energy, forces, stress, magmoms = result
         warnings = [] if len(attempts) == 1 else [f"{what} converged only with {attempts[-1].step}"]
@@ -89,6 +89,9 @@ class GPAWEngine(ReferenceEngine):
         """Free wave functions and close the text output."""
         self._calculator = None
         self._last = None
+        if self._text is not None:
+            self._text.close()
+            self._text = None
 
     @classmethod
     def check_available(cls) -> None:
@@ -140,28 +143,48 @@ class GPAWEngine(ReferenceEngine):
             Rung("other eigensolver", {**gentle, "eigensolver": "rmm-diis"}),
         ]
 
-    def _calculate(self, atoms: Atoms, rung: Rung) -> tuple[float, Any, Any, list[float] | None]:
-        parameters = {**self.settings.parameters, **rung.changes}
+    def _calculate(self, atoms: Atoms, rung: Rung) -> Numbers:
         atoms = atoms.copy()
-        fresh = bool(rung.changes or rung.first) or not self._continues(atoms)
-        if fresh:
-            self._calculator = _make_calculator({**parameters, **rung.first}, self.cores)
-        calculator, self._calculator, self._last = self._calculator, None, None
-        if rung.first:
-            calculator.get_property("energy", atoms)
-            calculator.dft.change(occupations=_occupations(parameters["smearing"]))
+        if not self.settings.parameters["spin_polarised"]:
+            atoms.set_initial_magnetic_moments(None)  # GPAW refuses moments without spin
+        planned = not (rung.changes or rung.first)
+        calculator, continues = self._calculator, planned and self._continues(atoms)
+        self._calculator = self._last = None
+        numbers: Numbers | None = None
+        if continues:
+            try:
+                numbers = self._numbers(calculator, atoms)
+            except Exception as error:
+                if not _is_of_structure(error):
+                    raise
+                # the old start does not suit, for one because the symmetry is lower now: from scratch, as planned
+        if numbers is None:
+            parameters = {**self.settings.parameters, **rung.changes}
+            calculator = self._make({**parameters, **rung.first})
+            if rung.first:
+                calculator.get_property("energy", atoms)
+                calculator.dft.change(occupations=_occupations(parameters["smearing"]))
+            numbers = self._numbers(calculator, atoms)
+        if planned:  # what a rung changed is not what the next structure starts with
+            self._calculator, self._last = calculator, atoms
+        return numbers
+
+    def _numbers(self, calculator: Any, atoms: Atoms) -> Numbers:
         energy = float(calculator.get_property("free_energy", atoms))
         forces = np.asarray(calculator.get_property("forces", atoms), dtype=float)
         stress = np.asarray(calculator.get_property("stress", atoms), dtype=float)
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceCalculationError("GPAW returned a number that is not finite")
         magmoms = None
-        if parameters["spin_polarised"]:
+        if self.settings.parameters["spin_polarised"]:
             magmoms = [float(m) for m in calculator.get_property("magmoms", atoms)]
-        if fresh and rung.changes:
-            calculator = None  # the next structure starts from the plan again
-        self._calculator, self._last = calculator, atoms
         return energy, forces, stress, magmoms
+
+    def _make(self, parameters: dict[str, Any]) -> Any:
+        if self._text is None:
+            # appended to: what failed rungs wrote is what one wants to read
+            self._text = open(TEXT_FILE, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        return _make_calculator(parameters, self._text)
 
     def _continues(self, atoms: Atoms) -> bool:
         """Whether only ions moved, by little, since the last calculation: its wave functions are a good start."""
@@ -170,13 +193,14 @@ class GPAWEngine(ReferenceEngine):
             self._calculator is not None
             and last is not None
             and np.array_equal(last.numbers, atoms.numbers)
+            and np.array_equal(last.pbc, atoms.pbc)
             and np.array_equal(last.cell.array, atoms.cell.array)
             and np.array_equal(last.get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments())
             and float(np.abs(last.positions - atoms.positions).max()) < 0.2
         )
 
 
-def _make_calculator(parameters: dict[str, Any], cores: int) -> Any:
+def _make_calculator(parameters: dict[str, Any], text: IO[str]) -> Any:
     from gpaw import GPAW
 
     keywords: dict[str, Any] = {
@@ -189,7 +213,7 @@ def _make_calculator(parameters: dict[str, Any], cores: int) -> Any:
         "convergence": dict(parameters["convergence"]),
         # not the criterion "maximum iterations", which calls whatever is reached by then converged
         "maxiter": parameters["max_iterations"],
-        "txt": "gpaw.txt",
+        "txt": text,
     }
     for optional in ("mixer", "eigensolver"):
         if optional in parameters:
@@ -199,3 +223,8 @@ def _make_calculator(parameters: dict[str, Any], cores: int) -> Any:
 
 def _occupations(smearing: dict[str, Any]) -> dict[str, Any]:
     return {"name": smearing["name"], "width": smearing["width"]}
+
+
+def _is_of_structure(error: Exception) -> bool:
+    """Whether an exception may be the structure's fault; a full disk, a lost network or too little memory is not."""
+    return not isinstance(error, (OSError, MemoryError))

@@ -7,19 +7,16 @@ Claims and budgets live in a sibling collection.
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlip_autopipe.errors import EnvironmentProblemError, ReferenceCalculationError
 from mlip_autopipe.reference.base import EngineResult, LadderExhaustedError, ReferenceEngine, sha256_of
-from mlip_autopipe.schemas.label import ReferenceLabel
+from mlip_autopipe.reference.claims import Claims
+from mlip_autopipe.schemas.label import Attempt, ReferenceLabel
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,9 +29,9 @@ Document = dict[str, Any]
 
 LABEL_NAME = "reference label"
 LEDGER = "reference_ledger"
-HEARTBEAT_S = 15.0
-STALE_AFTER_S = 120.0
 POLL_S = 0.2
+STORE_DELAYS_S = (1.0, 4.0, 16.0)
+"""Pauses between attempts to store a label: a result of hours is not lost to a hiccup of the database."""
 POSITION_DECIMALS = 8
 MAX_ATOMS = 10_000
 """Arrays of more atoms would make a document larger than 1 MB."""
@@ -68,8 +65,7 @@ class LabelStore:
 
     def __init__(self, store: JobStore) -> None:
         self._labels = documents_of(store)
-        self._claims = ledger_of(store)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self._claims = Claims(ledger_of(store))
 
     def get(self, label: str) -> ReferenceLabel | None:
         """Return the label with this id, or None."""
@@ -98,87 +94,63 @@ class LabelStore:
         if len(atoms) > MAX_ATOMS:
             raise ReferenceCalculationError(f"{len(atoms)} atoms are too many for one label (at most {MAX_ATOMS})")
         key = label_id(atoms, engine.settings_hash)
-        while True:
-            known = self.get(key)
-            if known is not None and known.state == "done":
-                return known
-            if self._claim(key):
-                break
+        at_first = known = self.get(key)
+        while known is None or known.state != "done":
+            with self._claims.holding(key) as mine:
+                if mine:
+                    known = self.get(key)
+                    if known == at_first:
+                        known = self._compute(atoms, key, engine, budget, run_id, known)
+                    # else: whoever held the claim while we waited has just finished, or failed
+                    return _finished(known)
             time.sleep(POLL_S)
-        with self._keeping(key, beat=not engine.cheap):
             known = self.get(key)
-            if known is not None and known.state == "done":
-                return known
-            if budget is not None:
-                budget.reserve(key)
-            label = _compute(atoms, key, engine, run_id, known)
-            if budget is not None:
-                budget.spend(label.core_time_s)
-            self._put(label)
-        if label.state == "failed":
-            raise ReferenceCalculationError(label.failure or "the reference calculation failed without a reason")
-        return label
+        return known
 
-    def _put(self, label: ReferenceLabel) -> None:
-        """Store a label; a finished one is never overwritten."""
-        from pymongo.errors import DuplicateKeyError
+    def _compute(
+        self,
+        atoms: Atoms,
+        key: str,
+        engine: ReferenceEngine,
+        budget: BudgetLedger | None,
+        run_id: str | None,
+        before: ReferenceLabel | None,
+    ) -> ReferenceLabel:
+        if budget is not None:
+            budget.reserve(key)
+        label = _compute(atoms, key, engine, run_id, before)
+        stored = self._put(label)
+        if budget is not None:
+            budget.spend(label.core_time_s)
+        return stored
+
+    def _put(self, label: ReferenceLabel) -> ReferenceLabel:
+        """Store a label and return what is stored: a finished one is never overwritten."""
+        from pymongo.errors import AutoReconnect, DuplicateKeyError
 
         document = {
-            "_id": label.label_id,
-            "uuid": label.label_id,
-            "index": 1,
             "name": LABEL_NAME,
             "output": label.model_dump(mode="json"),
+            "completed_at": datetime.now(UTC).isoformat(),
             "metadata": {"run_id": label.run_id},
             "hosts": [],
         }
-        try:
-            self._labels.replace_one(
-                {"_id": label.label_id, "output.state": {"$ne": "done"}}, document, upsert=True
-            )
-        except DuplicateKeyError:
-            return  # it is finished already
-
-    def _claim(self, key: str) -> bool:
-        """Try to become the one who computes a label; take over from an owner that is dead."""
-        from pymongo.errors import DuplicateKeyError
-
-        claim = {"_id": f"claim:{key}", "owner": self._owner, "heartbeat": time.time()}
-        try:
-            self._claims.insert_one(claim)
-        except DuplicateKeyError:
-            other = self._claims.find_one({"_id": claim["_id"]})
-            if other is None or not _is_dead(other):
-                return False
-            exactly = {"_id": claim["_id"], "owner": other["owner"], "heartbeat": other["heartbeat"]}
-            return bool(self._claims.replace_one(exactly, claim).matched_count)
-        return True
-
-    @contextmanager
-    def _keeping(self, key: str, *, beat: bool) -> Iterator[None]:
-        """Hold a claim while computing (with a heartbeat if that takes long), and release it."""
-        mine = {"_id": f"claim:{key}", "owner": self._owner}
-        stop = threading.Event()
-
-        def heartbeat() -> None:
-            from pymongo.errors import PyMongoError
-
-            while not stop.wait(HEARTBEAT_S):
-                try:
-                    self._claims.update_one(mine, {"$set": {"heartbeat": time.time()}})
-                except PyMongoError:
-                    continue  # a hiccup: the next beat comes before the claim is stale
-
-        thread = threading.Thread(target=heartbeat, daemon=True) if beat else None
-        if thread is not None:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            if thread is not None:
-                thread.join()
-            self._claims.delete_one(mine)
+        for delay_s in (*STORE_DELAYS_S, None):
+            try:
+                self._labels.update_one(
+                    {"uuid": label.label_id, "index": 1, "output.state": {"$ne": "done"}},
+                    {"$set": document, "$setOnInsert": {"_id": label.label_id}},
+                    upsert=True,
+                )
+            except DuplicateKeyError:  # it is finished already
+                return self.get(label.label_id) or label
+            except AutoReconnect:
+                if delay_s is None:
+                    raise
+                time.sleep(delay_s)
+            else:
+                break
+        return label
 
 
 def documents_of(store: JobStore) -> Collection[Document]:
@@ -189,11 +161,15 @@ def documents_of(store: JobStore) -> Collection[Document]:
     EnvironmentProblemError
         The JobStore is not kept in MongoDB, SecantusDB or memory.
     """
-    collection: Collection[Document] | None = getattr(store.docs_store, "_collection", None)
-    if collection is None:
+    from maggma.stores import MemoryStore, MongoStore
+
+    docs = store.docs_store
+    # stores on files derive from MemoryStore, but would not write labels to their file
+    if not isinstance(docs, MongoStore) or (isinstance(docs, MemoryStore) and type(docs) is not MemoryStore):
         raise EnvironmentProblemError(
-            f"labels cannot be kept in a {type(store.docs_store).__name__}; use a MongoStore or MemoryStore as JobStore"
+            f"labels cannot be kept in a {type(docs).__name__}; use a MongoStore or MemoryStore as JobStore"
         )
+    collection: Collection[Document] = docs._collection
     return collection
 
 
@@ -206,16 +182,21 @@ def ledger_of(store: JobStore) -> Collection[Document]:
 def _compute(
     atoms: Atoms, key: str, engine: ReferenceEngine, run_id: str | None, before: ReferenceLabel | None
 ) -> ReferenceLabel:
-    wall, core = time.perf_counter(), time.process_time()
+    wall, core = time.perf_counter(), _core_seconds()
     result: EngineResult | None = None
     failure: str | None = None
     attempts = list(before.attempts) if before is not None else []
     try:
-        result = engine.compute(atoms)
+        result = engine.compute(_identified(atoms))
+        _require_numbers(result, len(atoms), engine)
         attempts += result.attempts
     except ReferenceCalculationError as error:
-        failure = str(error)
-        attempts += error.attempts if isinstance(error, LadderExhaustedError) else []
+        result, failure = None, str(error) or f"{engine.name} gave no reason"
+        if isinstance(error, LadderExhaustedError):
+            attempts += error.attempts
+        else:
+            took_s = time.perf_counter() - wall
+            attempts.append(Attempt(step="as planned", converged=False, message=failure, wall_time_s=took_s))
     return ReferenceLabel(
         label_id=key,
         settings_hash=engine.settings_hash,
@@ -231,19 +212,47 @@ def _compute(
         warnings=[] if result is None else result.warnings,
         attempts=attempts,
         wall_time_s=time.perf_counter() - wall,
-        core_time_s=time.process_time() - core,
+        core_time_s=max(0.0, _core_seconds() - core),
         run_id=run_id,
     )
 
 
-def _is_dead(claim: Document) -> bool:
-    host, pid, _ = str(claim["owner"]).split(":")
-    if host == socket.gethostname():
-        import psutil
+def _finished(label: ReferenceLabel | None) -> ReferenceLabel:
+    if label is None or label.state == "failed":
+        raise ReferenceCalculationError((label and label.failure) or "the reference calculation left no label")
+    return label
 
-        # the same process may hold a claim in another thread; a process that is gone holds nothing
-        return not psutil.pid_exists(int(pid))
-    return time.time() - float(claim["heartbeat"]) > STALE_AFTER_S
+
+def _identified(atoms: Atoms) -> Atoms:
+    """Return what a label's id knows of the atoms: nothing else (constraints, charges, info) may decide its numbers."""
+    from ase import Atoms as Plain
+
+    magmoms = atoms.get_initial_magnetic_moments()
+    return Plain(
+        numbers=atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell,
+        pbc=atoms.pbc,
+        magmoms=magmoms if np.any(magmoms) else None,
+    )
+
+
+def _require_numbers(result: EngineResult, n_atoms: int, engine: ReferenceEngine) -> None:
+    forces, stress = np.asarray(result.forces_eV_per_A), np.asarray(result.stress_eV_per_A3)
+    if forces.shape != (n_atoms, 3) or stress.shape != (6,):
+        raise ReferenceCalculationError(
+            f"engine {engine.name} returned forces of shape {forces.shape} and a stress of shape {stress.shape} "
+            f"for {n_atoms} atoms"
+        )
+    numbers = [np.array([result.energy_eV]), forces, stress, np.array(result.magmoms or [0.0])]
+    if not all(np.isfinite(n).all() for n in numbers):
+        raise ReferenceCalculationError(f"engine {engine.name} returned a number that is not finite")
+
+
+def _core_seconds() -> float:
+    """Return the core time of this process (all threads) and of the programs it has run."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def _rounded(array: Any) -> Any:

@@ -80,7 +80,7 @@ def climb(
                     step=rung.name,
                     changes=planned,
                     converged=False,
-                    message=f"{type(error).__name__}: {_first_line(error)}",
+                    message=_sentence(error),
                     wall_time_s=time.perf_counter() - started,
                 )
             )
@@ -95,6 +95,6 @@ def climb(
     raise LadderExhaustedError(f"{what} failed after {tried}; the last said: {attempts[-1].message}", attempts)
 
 
-def _first_line(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else ""
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -5,10 +5,9 @@ A package adds its own with an entry point in the group ``mlip_autopipe.referenc
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
-from mlip_autopipe.errors import InvalidInputError
+from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
 from mlip_autopipe.reference.base import ReferenceEngine
 from mlip_autopipe.schemas.loading import suggestion
 from mlip_autopipe.schemas.system import ReferenceSettings
@@ -38,16 +37,23 @@ def engine_class(name: str) -> type[ReferenceEngine]:
     ------
     InvalidInputError
         No engine has this name.
+    EnvironmentProblemError
+        What is registered under the name cannot be imported or is no engine.
     """
     target = _targets.get(name)
     if target is None:
-        for point in entry_points(group=ENTRY_POINT_GROUP):
-            if point.name == name:
-                target = point.value
+        target = next((p.value for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name), None)
     if target is None:
         raise InvalidInputError(f"unknown reference engine {name!r}{suggestion(name, engine_names())}")
-    module, class_name = target.split(":")
-    found: type[ReferenceEngine] = getattr(importlib.import_module(module), class_name)
+    try:
+        found = EntryPoint(name, target, ENTRY_POINT_GROUP).load()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EnvironmentProblemError(
+            f"reference engine {name} is registered as {target}, which cannot be imported: {error}; "
+            "mend or reinstall the package that provides it"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, ReferenceEngine)):
+        raise EnvironmentProblemError(f"reference engine {name} is registered as {target}, which is no ReferenceEngine")
     return found
 
 

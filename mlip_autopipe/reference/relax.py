@@ -20,6 +20,10 @@ ION_CURVATURE_EV_PER_A2 = 25.0
 """First guess of the ions' force constants: silicon's optical mode has 27."""
 CELL_CURVATURE_EV_PER_A2 = 70.0
 MAX_ION_STEP_A = 0.2
+MAX_CELL_STEP = 0.1
+"""Largest strain of one step: a soft or very stiff crystal makes the guess of the first step a bad one."""
+SYMMETRY_TOLERANCE_A = 0.01
+"""The tolerance with which strain directions are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,7 @@ class RelaxationOutcome:
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def stress_GPa(self) -> NDArray[np.float64]:
+    def stress_GPa(self) -> NDArray[np.float64]:  # noqa: N802 - units keep their case
         """Stress in GPa, ASE's sign and order."""
         from ase.units import GPa
 
@@ -73,7 +77,7 @@ def relax_cell(atoms: Atoms, calculator: Calculator, settings: RelaxationSetting
     if settings.keep_symmetry:
         from ase.constraints import FixSymmetry
 
-        constraint: FixConstraint = FixSymmetry(relaxed)
+        constraint: FixConstraint = FixSymmetry(relaxed, symprec=SYMMETRY_TOLERANCE_A)
         relaxed.set_constraint(constraint)
     # with this scale a unit step of the cell has the curvature that the optimiser starts from
     scale = float(np.sqrt(STIFFNESS_EV_PER_A3 * relaxed.get_volume() / CELL_CURVATURE_EV_PER_A2))
@@ -81,11 +85,11 @@ def relax_cell(atoms: Atoms, calculator: Calculator, settings: RelaxationSetting
         FrechetCellFilter(relaxed, exp_cell_factor=scale),
         logfile=None,
         alpha=CELL_CURVATURE_EV_PER_A2,
-        maxstep=MAX_ION_STEP_A,
+        maxstep=min(MAX_ION_STEP_A, MAX_CELL_STEP * scale),
     )
 
     def is_relaxed() -> bool:
-        stress = np.abs(relaxed.get_stress(voigt=True)).max() / GPa
+        stress = np.abs(relaxed.get_stress(voigt=True, apply_constraint=False)).max() / GPa
         return bool(stress < settings.stress_tolerance_GPa and _max_force(relaxed) < settings.fmax_eV_per_A)
 
     return _run(relaxed, calculator, optimizer, is_relaxed, settings.max_steps, "cell")
@@ -120,6 +124,8 @@ def _start(atoms: Atoms, calculator: Calculator) -> Atoms:
 def _run(
     atoms: Atoms, calculator: Any, optimizer: Any, is_relaxed: Any, max_steps: int, what: str
 ) -> RelaxationOutcome:
+    from ase.units import GPa
+
     seen = list(getattr(calculator, "label_ids", []))
     if hasattr(calculator, "label_ids"):
         calculator.label_ids = []
@@ -134,15 +140,17 @@ def _run(
     warnings = list(getattr(calculator, "label_warnings", []))
     if hasattr(calculator, "label_ids"):
         calculator.label_ids = seen + [i for i in used if i not in seen]
+    stress = np.asarray(atoms.get_stress(voigt=True, apply_constraint=False), dtype=float)
     if not converged:
         warnings.append(
-            f"the {what} did not relax within {max_steps} evaluations (largest force {_max_force(atoms):.2g} eV/A)"
+            f"the {what} did not relax within {max_steps} evaluations (largest force {_max_force(atoms):.2g} eV/A, "
+            f"largest stress {np.abs(stress).max() / GPa:.2g} GPa)"
         )
     return RelaxationOutcome(
         atoms=atoms,
         energy_eV=float(atoms.get_potential_energy()),
         max_force_eV_per_A=_max_force(atoms),
-        stress_eV_per_A3=np.asarray(atoms.get_stress(voigt=True, apply_constraint=False), dtype=float),
+        stress_eV_per_A3=stress,
         converged=converged,
         n_steps=evaluations,
         label_ids=used,

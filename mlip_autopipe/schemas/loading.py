@@ -16,7 +16,8 @@ from mlip_autopipe.schemas.config import UserConfig
 def load_user_config(path: Path | str) -> UserConfig:
     """Read and validate an input file.
 
-    A relative ``target_system.structure`` is taken relative to the input file.
+    A relative ``target_system.structure``, and files that ``reference.kwargs`` name, are taken relative to the input
+    file.
 
     Parameters
     ----------
@@ -45,7 +46,23 @@ def load_user_config(path: Path | str) -> UserConfig:
     structure = config.target_system.structure
     if structure is not None:
         config.target_system.structure = (path.parent / structure.expanduser()).resolve()
+    config.reference.kwargs = _files_beside(path.parent, config.reference.kwargs)
     return config
+
+
+def _files_beside(folder: Path, value: Any) -> Any:
+    """Make absolute what names a file relative to a folder; everything else stays as it is."""
+    if isinstance(value, dict):
+        return {key: _files_beside(folder, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_files_beside(folder, inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        file = folder / Path(value).expanduser()
+        return str(file.resolve()) if file.is_file() else value
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
+        return value
 
 
 def load_yaml(path: Path) -> Any:
