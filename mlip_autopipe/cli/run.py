@@ -113,7 +113,9 @@ def _workflow(system: SystemConfig) -> Workflow:
 
 def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
     """Submit a new run, or bring an old one back to life; False if it was stopped by hand."""
+    from mlip_autopipe.launch.jobstore import jobstore_for
     from mlip_autopipe.launch.runs import list_runs, resume, submit
+    from mlip_autopipe.reference.budget import set_limits
 
     known = {run.run_id: run for run in list_runs(launchpad.db)}.get(system.run_id)
     if known is None:
@@ -125,6 +127,8 @@ def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
     if known.state in ("paused", "stopped"):
         print(f"run {system.run_id} is {known.state}; `lpad resume_wflows` or `lpad reignite_wflows` lets it go on")
         return False
+    with jobstore_for(launchpad) as store:
+        set_limits(store, system.run_id, system.budget)
     rerun = resume(launchpad, system.run_id)
     print(f"run {system.run_id} goes on" + (f"; jobs {rerun} run again" if rerun else ""))
     return True

@@ -30,12 +30,13 @@ def labelled_calculator(
     reference: ReferenceSettings, budget: Budget, run_id: str
 ) -> Iterator[LabelledCalculator]:
     """Yield an ASE calculator whose every evaluation is a stored label, and close its engine afterwards."""
-    from mlip_autopipe.reference.budget import BudgetLedger
+    from mlip_autopipe.reference.budget import BudgetLedger, current_limits
     from mlip_autopipe.reference.calculator import LabelledCalculator
     from mlip_autopipe.reference.labels import LabelStore
     from mlip_autopipe.reference.registry import make_engine
 
     store = current_store()
+    limits = current_limits(store, run_id, budget)
     engine = make_engine(reference, cores=cores_of_this_job())
     try:
         yield LabelledCalculator(
@@ -44,8 +45,8 @@ def labelled_calculator(
             budget=BudgetLedger(
                 store,
                 run_id,
-                max_reference_calculations=budget.max_reference_calculations,
-                max_core_hours=budget.max_core_hours,
+                max_reference_calculations=limits.max_reference_calculations,
+                max_core_hours=limits.max_core_hours,
             ),
             run_id=run_id,
         )
