@@ -106,7 +106,9 @@ def parse_user_config(data: dict[str, Any], *, origin: str = "input") -> UserCon
     try:
         return UserConfig.model_validate(data)
     except ValidationError as error:
-        raise InvalidInputError(f"{origin}: {describe(error, UserConfig)}") from None
+        # a key or value of the user's may hold line breaks; the sentence does not
+        sentence = " ".join(describe(error, UserConfig).splitlines())
+        raise InvalidInputError(f"{origin}: {sentence}") from None
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:

@@ -23,6 +23,8 @@ class CoreSchemaLoader(yaml.SafeLoader):
         """Build a dictionary; a key that occurs twice is an error at its line."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if isinstance(key, Hashable):
                 if key in seen:
@@ -41,6 +43,6 @@ _resolve("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
 _resolve("null", r"^(?:~|null|Null|NULL|)$", "~nN")
 CoreSchemaLoader.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile(r"^$")))
 _resolve("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789")
-_resolve("float", r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+0123456789.")
+_resolve("float", r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$", "-+0123456789.")
 _resolve("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+.")
 _resolve("merge", r"^<<$", "<")

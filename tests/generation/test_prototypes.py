@@ -108,7 +108,8 @@ def test_every_element_gets_a_sensible_size_or_a_sentence(symbol, name):
     try:
         structure = prototype_structure([symbol], name)
     except InvalidInputError as error:
-        assert symbol in str(error)
+        if symbol not in str(error):
+            raise
         return
     assert 2 < structure.volume / len(structure) < 150
 

@@ -239,6 +239,6 @@ def test_files_count_by_content(expand, tmp_path):
 
 
 def emt(label: str):
-    from ase.calculators.emt import EMT as Calculator
+    from ase.calculators import emt as module
 
-    return Calculator()
+    return module.EMT()
