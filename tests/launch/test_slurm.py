@@ -101,6 +101,7 @@ def slurm():
                     wait_until((base / "munge.socket").exists, base)
             wait_until(lambda: output_of(["sinfo", "-h", "-o", "%T"], environment) == "idle", base)
             yield environment
+            wait_until(lambda: not output_of(["squeue", "-h"], environment), base)  # their last words
         finally:
             for daemon in reversed(daemons):
                 daemon.terminate()
