@@ -20,7 +20,9 @@ REFRESH_S = 1.0
 class Show(Protocol):
     """Bring a display up to date; ``final`` also when it was shown just now."""
 
-    def __call__(self, *, final: bool = False) -> None: ...
+    def __call__(self, *, final: bool = False) -> None:
+        """Update the display if a second has passed since, or if this is the last time."""
+        ...
 
 
 @contextmanager

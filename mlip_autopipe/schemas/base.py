@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 Matrix3x3 = tuple[
     tuple[float, float, float],
@@ -32,3 +32,11 @@ class StrictModel(BaseModel):
     """A document without room for misspelled keys, NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_store_marks(cls, data: Any) -> Any:
+        # a JobStore adds @module, @class and @version, by which it finds the model again
+        if isinstance(data, dict) and "@class" in data:
+            return {key: value for key, value in data.items() if key not in ("@module", "@class", "@version")}
+        return data
