@@ -17,7 +17,7 @@ from typing import Any
 
 from mlip_autopipe.errors import InvalidInputError
 
-ASE_TABLE = "ASE reference_states (C. Kittel, Introduction to Solid State Physics)"
+ASE_TABLE = "ASE reference_states (N. W. Ashcroft and N. D. Mermin, Solid State Physics)"
 GOLDSCHMIDT = "V. M. Goldschmidt, Z. Phys. Chem. 133, 397 (1928)"
 SHANNON = "Shannon, Acta Cryst. A 32, 751 (1976); doi:10.1107/S0567739476001551"
 CORDERO = "Cordero et al., Dalton Trans. 2832 (2008); doi:10.1039/b801115j"

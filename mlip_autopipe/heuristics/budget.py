@@ -14,10 +14,10 @@ from mlip_autopipe.schemas.system import Budget, CostEstimate, ElasticSettings, 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-RELAXATION_LABELS = {True: 30, False: 12}
-"""Labels of a cell relaxation, by cheap (the thresholds differ)."""
-ION_RELAXATION_LABELS = {True: 12, False: 6}
-"""Labels per strained cell when ions can move."""
+RELAXATION_LABELS = {True: 12, False: 8}
+"""Labels of a cell relaxation, by cheap (the thresholds differ); a good start in a cubic crystal needs 3 or 4."""
+ION_RELAXATION_LABELS = {True: 5, False: 4}
+"""Labels per strained cell when ions can move; Stillinger-Weber silicon needs 3."""
 
 CHEAP_CORE_SECONDS_PER_ATOM = 2e-3
 

@@ -129,5 +129,5 @@ def _engine_reason(user_config: UserConfig) -> Reason:
         return Reason(reason="set by the user", source="input.yaml: reference")
     return Reason(
         reason="the default: a plane-wave DFT code that installs with pip, with PAW data for most elements",
-        source="measured: docs/benchmarks.md",
+        source="docs/dependencies.md",
     )

@@ -105,7 +105,9 @@ def test_strain_settings(expand):
     elastic = expand({"elements": ["Si"]}).elastic
     assert elastic.strain_amplitude == 0.005
     assert elastic.half_amplitude_check
-    assert elastic.ion_fmax_eV_per_A == 0.005
+    assert elastic.ion_fmax_eV_per_A == 0.002
+    smaller = expand({"elements": ["Si"]}, overrides={"elastic.strain_amplitude": 0.0025}).elastic
+    assert smaller.ion_fmax_eV_per_A == 0.001
     cheap = expand({"elements": ["Al"]}, reference=EMT)
     assert cheap.reference.cheap
     assert cheap.elastic.ion_fmax_eV_per_A == 1e-4
@@ -242,3 +244,28 @@ def emt(label: str):
     from ase.calculators import emt as module
 
     return module.EMT()
+
+
+@pytest.mark.parametrize(("symbol", "kpts", "smeared"), [("Al", 16, True), ("Si", 6, False), ("Fe", 19, True)])
+def test_default_engine(symbol, kpts, smeared):
+    """Three lines of input are enough; the plan is GPAW's."""
+    config = HeuristicEngine().expand(
+        parse_user_config({"project_name": "x", "target_system": {"elements": [symbol]}, "simulation_goal": "elastic"})
+    )
+    assert config.reference.engine == "gpaw"
+    assert not config.reference.cheap
+    assert missing_reasons(config) == []
+    parameters = config.reference.parameters
+    assert list(parameters["kpts"]) == [kpts] * 3
+    assert (parameters["smearing"]["width"] > 0) is smeared
+    assert parameters["spin_polarised"] is (symbol == "Fe")
+
+
+def test_a_value_inside_a_group_of_the_default_engine():
+    data = {"project_name": "x", "target_system": {"elements": ["Al"]}, "simulation_goal": "elastic"}
+    config = HeuristicEngine().expand(
+        parse_user_config({**data, "overrides": {"reference.parameters.smearing.width": "2e-1"}})
+    )
+    assert config.reference.parameters["smearing"]["width"] == 0.2
+    with pytest.raises(InvalidInputError, match=r"did you mean reference\.parameters\.smearing\.width"):
+        HeuristicEngine().expand(parse_user_config({**data, "overrides": {"reference.parameters.smearing.widht": 0.2}}))
