@@ -158,3 +158,10 @@ def test_unknown_element(tmp_path):
 def test_not_a_number(tmp_path):
     (tmp_path / "x.extxyz").write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3\nAl nan 0 0\n')
     refused(tmp_path / "x.extxyz", "not a finite number")
+
+
+def test_two_atoms_in_one_place(tmp_path):
+    """A site that is occupied twice is a mistake, not rounding."""
+    two = Structure(Lattice.cubic(4.0), ["Cu", "Au"], [[0, 0, 0], [0, 0, 0]], validate_proximity=False)
+    two.to(filename=str(tmp_path / "x.cif"))
+    refused(tmp_path / "x.cif")

@@ -226,3 +226,9 @@ def test_suggestions():
     assert suggestion("elasic", ["elastic", "diffusion"]) == "; did you mean 'elastic'?"
     assert suggestion("zzz", ["a", "b"]) == "; valid: a, b"
     assert suggestion("zzz", [str(i) * 9 for i in range(20)]) == ""
+
+
+def test_misspelled_keys_come_first():
+    """``projct_name`` is both missing and unknown; the misspelling explains both."""
+    data = {"projct_name": "x", **{k: v for k, v in GOOD.items() if k != "project_name"}}
+    refused(data, "did you mean 'project_name'?")
