@@ -53,7 +53,11 @@ class ElasticMaker(Maker):
         reference, budget = system.reference.model_dump(), system.budget.model_dump()
         elastic = system.elastic.model_dump()
         relax = relax_equilibrium(
-            Structure.from_dict(system.material.structure), reference, system.relaxation.model_dump(), budget, system.run_id
+            Structure.from_dict(system.material.structure),
+            reference,
+            system.relaxation.model_dump(),
+            budget,
+            system.run_id,
         )
         relax.name = "relax cell"
 

@@ -55,10 +55,10 @@ def test_copper_by_emt(plan, memory_jobstore, clean_dir):
     assert document.state == "done"
     assert document.space_group == "Fm-3m"
     tensor = np.array(document.elastic_tensor_GPa)
-    # ASE's EMT: C11 = 172.5, C12 = 115.4, C44 = 90.0 by finite strains of 1e-4 of the same calculator
-    assert tensor[0, 0] == pytest.approx(172.5, abs=0.5)
-    assert tensor[0, 1] == pytest.approx(115.4, abs=0.5)
-    assert tensor[3, 3] == pytest.approx(90.0, abs=0.5)
+    # central differences of the stress at strains of 1e-4: 172.59, 115.43, 89.90
+    assert tensor[0, 0] == pytest.approx(172.59, abs=0.2)
+    assert tensor[0, 1] == pytest.approx(115.43, abs=0.2)
+    assert tensor[3, 3] == pytest.approx(89.90, abs=0.2)
     assert all(gate.passed for gate in document.gates)
     assert document.run_id == system.run_id
     assert document.n_reference_calculations == len(set(document.provenance["label_ids"]))

@@ -246,7 +246,7 @@ def emt(label: str):
     return module.EMT()
 
 
-@pytest.mark.parametrize(("symbol", "kpts", "smeared"), [("Al", 16, True), ("Si", 6, False), ("Fe", 19, True)])
+@pytest.mark.parametrize(("symbol", "kpts", "smeared"), [("Al", 18, True), ("Si", 6, False), ("Fe", 21, True)])
 def test_default_engine(symbol, kpts, smeared):
     """Three lines of input are enough; the plan is GPAW's."""
     config = HeuristicEngine().expand(
