@@ -35,7 +35,7 @@ SMEARINGS: tuple[tuple[str, float], ...] = (
 def strained_stress(
     element: str, strain: list[float], size: int, cutoff_eV: float, smearing: tuple[str, float]
 ) -> np.ndarray:
-    """Return the stress in GPa (xx yy zz yz xz xy) of the strained primitive cell; shear components are eps, not gamma."""
+    """Return the stress in GPa (xx yy zz yz xz xy) of the strained cell; shear components are eps, not gamma."""
     from ase.build import bulk
     from ase.units import GPa
     from gpaw import GPAW
