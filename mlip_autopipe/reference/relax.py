@@ -48,7 +48,7 @@ class RelaxationOutcome:
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def stress_GPa(self) -> NDArray[np.float64]:  # noqa: N802 - units keep their case
+    def stress_GPa(self) -> NDArray[np.float64]:
         """Stress in GPa, ASE's sign and order."""
         from ase.units import GPa
 

@@ -85,13 +85,28 @@ def test_the_web_page_lists_the_workflow(live_launchpad, submit_flow, clean_dir)
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/wf", timeout=5) as answer:
                     assert answer.status == 200
                     assert "a flow to see" in answer.read().decode()
-                return
+                break
             except (urllib.error.URLError, ConnectionError):
                 assert time.monotonic() < deadline, Path("webgui.log").read_text()
                 time.sleep(0.1)
+        fw_id = live_launchpad.get_fw_ids()[0]
+        assert "a flow to see" in seen_in_a_browser(f"http://127.0.0.1:{port}/wf", clean_dir)
+        assert "READY" in seen_in_a_browser(f"http://127.0.0.1:{port}/fw/{fw_id}", clean_dir)
     finally:
         server.terminate()
         server.wait(20)
+
+
+def seen_in_a_browser(url: str, folder: Path) -> str:
+    """The page as a real browser has built it, scripts run."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; `make test` installs it as root on Debian")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync".split()
+    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={folder / 'chromium'}"]
+    flags += ["--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run([chromium, *flags, url], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
 
 
 def test_plain_jobflow_reads_the_results_through_the_written_file(embedded_launchpad, clean_dir):
