@@ -2,7 +2,7 @@
 
     python benchmarks/command_line.py [--repeats 5]
 
-Each figure is the wall time of a process of its own. The run includes starting the embedded server; ``status`` does not.
+Each figure is the wall time of a process of its own. The run includes starting the embedded server.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ extras=embedded,gpaw
 [ "$mode" = test ] && extras=$extras,dev
 say "installing mlip-autopipe[$extras] into .venv (a few minutes the first time)"
 export GPAW_CONFIG="$PWD/tools/gpaw_siteconfig.py" PIP_DISABLE_PIP_VERSION_CHECK=1
-.venv/bin/python -m pip install -q --upgrade pip
-.venv/bin/python -m pip install -q -e ".[$extras]"
+.venv/bin/python -m pip install -qq --upgrade pip
+.venv/bin/python -m pip install -qq -e ".[$extras]"
 .venv/bin/mlip-auto --version >/dev/null
 # one line per installed mode; test contains run
 if [ "$mode" = test ]; then
