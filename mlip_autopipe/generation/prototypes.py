@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.generation.lattice import ASE_TABLE, LatticeGuess, lattice_guess
 from mlip_autopipe.schemas.config import COMPOSITION_TOLERANCE, CRYSTAL_STRUCTURES
-from mlip_autopipe.schemas.loading import suggestion
+from mlip_autopipe.schemas.words import suggestion
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -9,8 +9,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
 from mlip_autopipe.reference.base import ReferenceEngine
-from mlip_autopipe.schemas.loading import suggestion
 from mlip_autopipe.schemas.system import ReferenceSettings
+from mlip_autopipe.schemas.words import suggestion
 
 ENTRY_POINT_GROUP = "mlip_autopipe.reference_engines"
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from mlip_autopipe.schemas.base import StrictModel
+from mlip_autopipe.schemas.words import suggestion
 
 Goal = Literal["equilibrate", "elastic", "diffusion", "phase_diagram", "potential"]
 GOALS: tuple[str, ...] = get_args(Goal)
@@ -137,8 +138,6 @@ def _require_element(symbol: str) -> None:
 
     if symbol in chemical_symbols[1:]:
         return
-    from mlip_autopipe.schemas.loading import suggestion
-
     names = dict(zip(atomic_names[1:], chemical_symbols[1:], strict=True)) | {
         "Aluminum": "Al",
         "Cesium": "Cs",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.schemas.config import UserConfig
+from mlip_autopipe.schemas.words import suggestion
 
 
 def load_user_config(path: Path | str) -> UserConfig:
@@ -170,16 +169,6 @@ _WANTED = {
 """What a pydantic error type asks for, in the user's words."""
 
 _HINTS = {"string_type": "; put it in quotes", "list_type": "; write [{input}]"}
-
-
-def suggestion(word: str, valid: Iterable[str]) -> str:
-    """Return ``; did you mean X?``, or the list of valid words when it is short, or nothing."""
-    valid = list(valid)
-    same = [v for v in valid if v.lower() == word.lower()]
-    close = same or difflib.get_close_matches(word, valid, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; valid: {', '.join(valid)}" if len(valid) <= 12 else ""
 
 
 def _shown(value: Any) -> str:

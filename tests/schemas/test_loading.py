@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.schemas.config import UserConfig
-from mlip_autopipe.schemas.loading import load_user_config, parse_user_config, suggestion
+from mlip_autopipe.schemas.loading import load_user_config, parse_user_config
+from mlip_autopipe.schemas.words import suggestion
 
 GOOD = {"project_name": "al", "target_system": {"elements": ["Al"]}, "simulation_goal": "elastic"}
 
