@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,32 +37,21 @@ def show_plan(input_file: Path, *, as_json: bool) -> None:
     _print_tables(system, flow)
 
 
-def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) for every leaf of nested mappings; lists are leaves."""
-    if isinstance(data, dict) and data:
-        for key, value in data.items():
-            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, data
-
-
 def _print_tables(system: SystemConfig, flow: Flow) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     console.print(f"[bold]{system.project_name}[/]: {system.goal} of {system.material.formula}, run {system.run_id}")
-    table = Table(show_lines=False, expand=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("value", overflow="fold")
-    table.add_column("")
-    table.add_column("why", overflow="fold")
-    table.add_column("source", overflow="fold")
-    dumped = system.model_dump(exclude={"reasons", "warnings", "estimate", "schema_version", "project_name", "run_id"})
-    for path, value in flatten(dumped):
-        reason = _reason(system, path)
-        if reason is not None:
-            table.add_row(path, Text(_short(value)), Text(reason[0]), Text(reason[1]))
+    table.add_column("", overflow="fold")
+    table.add_column("why (source)", overflow="fold", ratio=1)
+    for path, reason in system.reasons.items():
+        why = Text.assemble(reason.reason, (f" ({reason.source})", "dim"))
+        table.add_row(Text(path), Text(_short(_value_at(system, path))), why)
     console.print(table)
 
     console.print("[bold]Jobs[/]")
@@ -91,18 +79,22 @@ def job_graph(flow: Flow) -> list[str]:
     return lines
 
 
-def _reason(system: SystemConfig, path: str) -> tuple[str, str] | None:
-    parts = path.split(".")
-    for depth in range(len(parts), 0, -1):  # a reason may cover a whole section, e.g. a calculator's kwargs
-        found = system.reasons.get(".".join(parts[:depth]))
-        if found is not None:
-            return found.reason, found.source
-    return None
+def _value_at(system: SystemConfig, path: str) -> Any:
+    value: Any = system.model_dump()
+    for part in path.split("."):
+        value = value[part]
+    return value
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, dict) and "lattice" in value:
+        lattice = value["lattice"]
+        lengths, angles = (", ".join(f"{lattice[k]:.4g}" for k in keys) for keys in ("abc", ("alpha", "beta", "gamma")))
+        return f"{len(value['sites'])} atoms, a b c = {lengths} A, angles {angles}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_short(v)}" for k, v in value.items()) or "none"
     if isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in value):
         return "\n".join(_short(v) for v in value)
     if isinstance(value, (list, tuple)):
