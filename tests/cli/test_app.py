@@ -106,10 +106,9 @@ def test_an_unexpected_exception_has_no_traceback_either(invoke, clean_dir, monk
 
 
 def test_missing_gpaw_is_said_before_anything_is_done(invoke, clean_dir, monkeypatch):
-    import importlib.util
+    from mlip_autopipe.reference import gpaw_engine
 
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "gpaw" else real(name, *a))
+    monkeypatch.setattr(gpaw_engine, "find_spec", lambda name: None)
     outcome = invoke("run", write(clean_dir / "input.yaml", reference={"engine": "gpaw"}))
     assert outcome.code == 1
     assert "mlip-autopipe[gpaw]" in outcome.err

@@ -143,6 +143,19 @@ def test_two_watchers_do_not_both_take_over(ledger, clock):
         assert not _can_take(two)
 
 
+def test_who_comes_second_to_a_dead_claim_does_not_take_it(ledger, monkeypatch):
+    _insert(ledger, started=1.0)
+    (dead,) = ledger.find({})
+
+    def seen_just_before(query):
+        ledger.update_one({"_id": "claim:k"}, {"$set": {"token": "quicker"}})
+        return dead
+
+    monkeypatch.setattr(ledger, "find_one", seen_just_before)
+    assert not _can_take(ledger)
+    assert ledger.find({})[0]["token"] == "quicker"
+
+
 def test_a_claim_taken_over_is_not_released_by_its_former_owner(ledger):
     with Claims(ledger).holding("k"):
         ledger.update_one({"_id": "claim:k"}, {"$set": {"token": "new owner"}})

@@ -48,6 +48,7 @@ class TestIdentity:
         other.positions[other.positions == 0.0] = -0.0
         other.cell[other.cell == 0.0] = -0.0
         assert np.signbit(other.cell.array).any()
+        assert not np.signbit(structure_document(other)["cell_A"]).any()
         assert label_id(other, SETTINGS) == label_id(nacl, SETTINGS)
 
     @pytest.mark.parametrize(("shift_A", "same"), [(1e-10, True), (2e-8, False)])
