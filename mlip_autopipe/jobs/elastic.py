@@ -50,7 +50,7 @@ def relax_equilibrium(
         ReferenceSettings.model_validate(reference), Budget.model_validate(budget), run_id
     ) as calculator:
         outcome = relax_cell(atoms, calculator, settings)
-    relaxed = AseAtomsAdaptor.get_structure(_bare(outcome.atoms))
+    relaxed = AseAtomsAdaptor.get_structure(outcome.atoms)
     return RelaxationDocument(
         structure=relaxed.as_dict(),
         energy_eV=outcome.energy_eV,
@@ -151,10 +151,3 @@ def _atoms(structure: Structure) -> Atoms:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     return AseAtomsAdaptor.get_atoms(structure, msonable=False)
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    """Drop calculator and constraints, which have no place in a stored structure."""
-    bare = atoms.copy()
-    bare.set_constraint()
-    return bare

@@ -136,7 +136,10 @@ class ASEEngine(ReferenceEngine):
             return np.asarray(atoms.get_stress(voigt=True, apply_constraint=False), dtype=float)
         except NotImplementedError:
             warnings.append("the calculator has no stress; it was obtained by finite differences of the energy")
-            return np.asarray(calculate_numerical_stress(atoms, eps=1e-5, voigt=True), dtype=float)
+            free = "free_energy" in getattr(atoms.calc, "implemented_properties", ())
+            return np.asarray(
+                calculate_numerical_stress(atoms, eps=1e-5, voigt=True, force_consistent=free), dtype=float
+            )
 
 
 def make_calculator(dotted: str, kwargs: dict[str, Any]) -> Calculator:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.errors import BudgetExhaustedError
-from mlip_autopipe.reference.labels import ledger_of
+from mlip_autopipe.reference.documents import ledger_of
 
 if TYPE_CHECKING:
     from jobflow import JobStore

@@ -13,22 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlip_autopipe.errors import EnvironmentProblemError, ReferenceCalculationError
+from mlip_autopipe.errors import ReferenceCalculationError
 from mlip_autopipe.reference.base import EngineResult, LadderExhaustedError, ReferenceEngine, sha256_of
 from mlip_autopipe.reference.claims import Claims
+from mlip_autopipe.reference.documents import Document, documents_of, ledger_of
 from mlip_autopipe.schemas.label import Attempt, ReferenceLabel
 
 if TYPE_CHECKING:
     from ase import Atoms
     from jobflow import JobStore
-    from pymongo.collection import Collection
 
     from mlip_autopipe.reference.budget import BudgetLedger
 
-Document = dict[str, Any]
-
 LABEL_NAME = "reference label"
-LEDGER = "reference_ledger"
 POLL_S = 0.2
 STORE_DELAYS_S = (1.0, 4.0, 16.0)
 """Pauses between attempts to store a label: a result of hours is not lost to a hiccup of the database."""
@@ -151,32 +148,6 @@ class LabelStore:
             else:
                 break
         return label
-
-
-def documents_of(store: JobStore) -> Collection[Document]:
-    """Return the collection in which a JobStore keeps its documents.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        The JobStore is not kept in MongoDB, SecantusDB or memory.
-    """
-    from maggma.stores import MemoryStore, MongoStore
-
-    docs = store.docs_store
-    # stores on files derive from MemoryStore, but would not write labels to their file
-    if not isinstance(docs, MongoStore) or (isinstance(docs, MemoryStore) and type(docs) is not MemoryStore):
-        raise EnvironmentProblemError(
-            f"labels cannot be kept in a {type(docs).__name__}; use a MongoStore or MemoryStore as JobStore"
-        )
-    collection: Collection[Document] = docs._collection
-    return collection
-
-
-def ledger_of(store: JobStore) -> Collection[Document]:
-    """Return the collection of claims and budgets that belongs to a JobStore."""
-    ledger: Collection[Document] = documents_of(store).database[LEDGER]
-    return ledger
 
 
 def _compute(

@@ -146,10 +146,12 @@ def _run(
             f"the {what} did not relax within {max_steps} evaluations (largest force {_max_force(atoms):.2g} eV/A, "
             f"largest stress {np.abs(stress).max() / GPa:.2g} GPa)"
         )
+    energy, force = float(atoms.get_potential_energy()), _max_force(atoms)
+    atoms.set_constraint()  # left on, FixSymmetry would silently undo a strain of the relaxed cell
     return RelaxationOutcome(
         atoms=atoms,
-        energy_eV=float(atoms.get_potential_energy()),
-        max_force_eV_per_A=_max_force(atoms),
+        energy_eV=energy,
+        max_force_eV_per_A=force,
         stress_eV_per_A3=stress,
         converged=converged,
         n_steps=evaluations,

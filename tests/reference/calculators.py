@@ -98,3 +98,13 @@ class FromFile(Flawed):
 
 def no_calculator() -> str:
     return "not a calculator"
+
+
+class EnergyAndForces(EMT):
+    """No stress, and no free energy either."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        self.results = {name: self.results[name] for name in ("energy", "forces")}

@@ -275,3 +275,11 @@ reference: {{engine: ase, calculator: {FLAWED}.FromFile, kwargs: {{files: [cu.po
         }
         config = HeuristicEngine().expand(parse_user_config(data))
         assert config.reference.files == {str(potential): file_digest(str(potential))}
+
+
+def test_a_calculator_with_nothing_but_energy_and_forces_gets_a_stress(ase_settings, crystal):
+    """ASE's finite differences ask for a free energy unless told that there is none."""
+    settings = ase_settings(f"{FLAWED}.EnergyAndForces")
+    result = ASEEngine(settings).compute(crystal)
+    expected = ASEEngine(ase_settings()).compute(crystal)
+    assert result.stress_eV_per_A3 == pytest.approx(expected.stress_eV_per_A3, abs=1e-6)

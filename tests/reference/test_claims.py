@@ -10,7 +10,7 @@ import pytest
 
 from mlip_autopipe.reference import claims as module
 from mlip_autopipe.reference.claims import Claims
-from mlip_autopipe.reference.labels import ledger_of
+from mlip_autopipe.reference.documents import ledger_of
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from mlip_autopipe.errors import BudgetExhaustedError, EnvironmentProblemError, 
 from mlip_autopipe.reference import labels as module
 from mlip_autopipe.reference.base import EngineResult, LadderExhaustedError
 from mlip_autopipe.reference.budget import BudgetLedger
-from mlip_autopipe.reference.labels import LabelStore, label_id, ledger_of, structure_document
+from mlip_autopipe.reference.documents import ledger_of
+from mlip_autopipe.reference.labels import LabelStore, label_id, structure_document
 from mlip_autopipe.schemas.label import Attempt
 from mlip_autopipe.schemas.system import ReferenceSettings
 

@@ -193,3 +193,13 @@ def test_the_tolerance_of_symmetry_is_the_one_strains_are_chosen_with():
     from mlip_autopipe.heuristics import elastic
 
     assert module.SYMMETRY_TOLERANCE_A == elastic.SYMMETRY_TOLERANCE_A
+
+
+def test_the_relaxed_cell_can_be_strained():
+    """FixSymmetry left on the atoms would undo the shear without a word."""
+
+    settings = RelaxationSettings(fmax_eV_per_A=1e-3, stress_tolerance_GPa=0.05, max_steps=50, keep_symmetry=True)
+    relaxed = relax_cell(bulk("Cu"), EMT(), settings).atoms
+    sheared = relaxed.cell.array @ np.array([[1, 0.01, 0], [0.01, 1, 0], [0, 0, 1]])
+    relaxed.set_cell(sheared, scale_atoms=True)
+    assert relaxed.cell.array == pytest.approx(sheared)
