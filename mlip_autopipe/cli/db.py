@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.launch.location import LaunchPadLocation, locate
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
 
 
 def start_server(launchpad: Path | None) -> None:
@@ -39,6 +43,20 @@ def server_status(launchpad: Path | None) -> None:
         return
     database(location, start=False)
     print(f"MongoDB at {location.address} answers; database {location.name}")
+
+
+def open_database(launchpad: Path | None) -> Database[dict[str, Any]] | None:
+    """Connect to the LaunchPad's database; None where nothing was ever stored.
+
+    Looking must not leave traces: the embedded server is started only when it has data to show.
+    """
+    from mlip_autopipe.launch import embedded
+    from mlip_autopipe.launch.database import database
+
+    location = locate(launchpad, Path.cwd())
+    if location.embedded and not embedded.has_data(location.server_folder):
+        return None
+    return database(location)
 
 
 def _embedded(launchpad: Path | None) -> LaunchPadLocation:

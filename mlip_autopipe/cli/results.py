@@ -14,13 +14,12 @@ Document = dict[str, Any]
 
 def show_results(run_name: str | None, launchpad: Path | None, out: Path | None, *, as_json: bool) -> int:
     """Print the property of a run (the latest one when none is named); return the exit code."""
-    from mlip_autopipe.launch.database import database
-    from mlip_autopipe.launch.location import locate
+    from mlip_autopipe.cli.db import open_database
     from mlip_autopipe.launch.runs import find_run, list_runs, result_document
 
-    db = database(locate(launchpad, Path.cwd()))
-    runs = list_runs(db)
-    if run_name is None and not runs:
+    db = open_database(launchpad)
+    runs = [] if db is None else list_runs(db)
+    if db is None or (run_name is None and not runs):
         raise InvalidInputError("there is no run yet; `mlip-auto run input.yaml` starts one")
     run = runs[0] if run_name is None else find_run(db, run_name)
     document = result_document(db, run.run_id)

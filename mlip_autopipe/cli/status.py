@@ -6,23 +6,27 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mlip_autopipe.launch.database import database
+from mlip_autopipe.cli.db import open_database
+from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.launch.location import locate
 from mlip_autopipe.launch.runs import RunSummary, find_run, list_runs, run_failures
 
+NO_RUNS = "no runs yet; `mlip-auto run input.yaml` starts one"
 STATE_ORDER = ("COMPLETED", "RUNNING", "RESERVED", "READY", "WAITING", "FIZZLED", "PAUSED", "DEFUSED", "ARCHIVED")
 
 
 def show_status(run_name: str | None, launchpad: Path | None, *, as_json: bool) -> None:
     """Print all runs, or one run with its failures."""
-    db = database(locate(launchpad, Path.cwd()))
+    db = open_database(launchpad)
     if run_name is None:
-        runs = list_runs(db)
+        runs = [] if db is None else list_runs(db)
         if as_json:
             print(json.dumps([asdict(r) for r in runs], indent=2))
         else:
             _print_runs(runs)
         return
+    if db is None:
+        raise InvalidInputError(f"no run {run_name!r}: {NO_RUNS}")
     run = find_run(db, run_name)
     failures = run_failures(db, run.run_id)
     if as_json:
@@ -42,7 +46,7 @@ def repair_launchpad(launchpad: Path | None) -> None:
     from mlip_autopipe.launch.launchpad import connect
     from mlip_autopipe.launch.maintenance import repair
 
-    done = repair(connect(locate(launchpad, Path.cwd())))
+    done = [] if open_database(launchpad) is None else repair(connect(locate(launchpad, Path.cwd())))
     for line in done:
         print(line)
     if not done:
@@ -54,7 +58,7 @@ def _print_runs(runs: list[RunSummary]) -> None:
     from rich.table import Table
 
     if not runs:
-        print("no runs yet; `mlip-auto run input.yaml` starts one")
+        print(NO_RUNS)
         return
     table = Table()
     for column in ("run", "goal", "formula", "state", "jobs", "updated (UTC)"):

@@ -120,6 +120,11 @@ def status(folder: Path) -> str:
     return f"embedded server: not running (process {record.pid} has ended; the next command starts it again)"
 
 
+def has_data(folder: Path) -> bool:
+    """Say whether the folder's server ever ran."""
+    return _db_folder(folder).exists()
+
+
 def _launch(folder: Path, wished_port: int | None) -> ServerRecord:
     import importlib.util
 
