@@ -93,6 +93,20 @@ def test_silicon_from_a_minimal_input_by_dft(project):
     assert found["provenance"]["engine_versions"][0].startswith("gpaw")
 
 
+@pytest.mark.slow
+@pytest.mark.gpaw
+def test_aluminium_by_dft_with_what_the_heuristics_choose(project):
+    target = {"elements": ["Al"], "crystal_structure": "fcc"}
+    write(project / "input.yaml", project_name="al", target_system=target, reference={"engine": "gpaw"})
+    outcome = call(project, "run", "input.yaml")
+    assert outcome.returncode == 0, outcome.stderr + outcome.stdout
+    found = results(project)
+    # measured at 0 K: Kamm and Alers, J. Appl. Phys. 35, 327 (1964), doi:10.1063/1.1713309
+    assert found["C11_GPa"] == pytest.approx(114.3, rel=0.06)
+    assert found["C12_GPa"] == pytest.approx(61.9, rel=0.06)
+    assert found["C44_GPa"] == pytest.approx(31.6, rel=0.06)
+
+
 def test_the_budget_is_kept_and_raising_it_goes_on(project):
     write(project / "input.yaml", resources={"max_reference_calculations": 5})
     outcome = call(project, "run", "input.yaml")
