@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,9 +163,35 @@ def _share_cores(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> tuple[in
 
     As many rockets as jobs can run side by side, and no more than cores.
     """
-    widest = launchpad.fireworks.count_documents({"spec.run_id": system.run_id, "name": {"$regex": "^strain"}})
+    widest = max(
+        widest_level(workflow["nodes"], workflow["links"])
+        for workflow in launchpad.workflows.find({"metadata.run_id": system.run_id}, {"nodes": 1, "links": 1})
+    )
     rockets = max(1, min(system.budget.cores, widest))
     return rockets, max(1, system.budget.cores // rockets)
+
+
+def widest_level(nodes: Sequence[int], links: Mapping[str, Sequence[int]]) -> int:
+    """Return how many jobs of a workflow can run side by side: the most that are equally far from the start.
+
+    Parameters
+    ----------
+    nodes
+        Ids of all jobs.
+    links
+        Ids of the jobs that wait for a job, by its id (FireWorks stores it as a string).
+    """
+    level = dict.fromkeys(nodes, 0)
+    for _ in nodes:  # the longest path has at most as many steps as there are jobs
+        moved = False
+        for parent, children in links.items():
+            for child in children:
+                if level[child] <= level[int(parent)]:
+                    level[child] = level[int(parent)] + 1
+                    moved = True
+        if not moved:
+            break
+    return max(Counter(level.values()).values())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlip_autopipe.cli.run import widest_level
 from tests.cli.test_app import write
 
 pytestmark = pytest.mark.live
@@ -179,3 +180,15 @@ def wait_for(condition, timeout_s: float = 60) -> None:
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.1)
 
+
+@pytest.mark.parametrize(
+    ("links", "widest"),
+    [
+        ({"1": [2], "2": [3], "3": []}, 1),
+        ({"1": [2, 3, 4, 5], "2": [5], "3": [5], "4": [5], "5": []}, 3),
+        ({"5": [], "1": [2, 3], "2": [4], "3": [4, 5], "4": [5]}, 2),
+        ({"1": [], "2": [], "3": []}, 3),
+    ],
+)
+def test_as_many_rockets_as_jobs_side_by_side(links, widest):
+    assert widest_level([int(i) for i in links], links) == widest
