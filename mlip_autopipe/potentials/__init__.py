@@ -1,0 +1,1 @@
+"""Potentials: trainers and calculators behind one contract, their uncertainty and its calibration."""

@@ -1,0 +1,436 @@
+"""The default potential: Bayesian ridge regression on pypolymlp's invariant polynomial features, over a ZBL baseline.
+
+Evidence chooses the strength of the prior, the noise of energies, forces and stresses, and the feature set among a
+ladder of growing size. More labels are added to the normal equations, exactly. The posterior is Gaussian in closed
+form; force uncertainty and samples come from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
+from mlip_autopipe.potentials.base import Blob, FitReport, ForceField, Potential, Prediction, check_sha256
+from mlip_autopipe.potentials.bayesian_ridge import KINDS, BayesianRidge, NormalEquations, Posterior
+from mlip_autopipe.potentials.blob import pack, unpack
+from mlip_autopipe.potentials.calibration import Calibration
+from mlip_autopipe.potentials.dataset import Configuration, TrainingSet, composition, least_squares_atomic_energies
+from mlip_autopipe.potentials.errors import PotentialFileError, PredictionError, TrainingError
+from mlip_autopipe.potentials.polymlp_features import (
+    ASE_VOIGT,
+    FeatureSet,
+    feature_count,
+    feature_ladder,
+    feature_rows,
+    parameters,
+    polymlp_structure,
+)
+from mlip_autopipe.potentials.zbl import ZBL
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FloatArray = NDArray[np.float64]
+
+DEFAULT_CUTOFF_A: Final = 6.0
+LARGEST_FEATURE_SET: Final = 1400
+_GROWTH_BEFORE_RESELECTION = 1.25
+_DRAWS = 8
+_WORSE_RUNGS_BEFORE_STOP = 2
+
+
+class PolymlpModel(ForceField):
+    """Fixed coefficients: what a fit gives, or a sample of its posterior.
+
+    Parameters
+    ----------
+    features, elements
+        The feature set for these elements.
+    coefficients
+        Of the features, then one atomic energy (eV) per element.
+    zbl
+        The baseline.
+    """
+
+    def __init__(self, features: FeatureSet, elements: tuple[str, ...], coefficients: FloatArray, zbl: ZBL) -> None:
+        self.features = features
+        self._elements = elements
+        self.coefficients = coefficients
+        self.zbl = ZBL(inner=zbl.inner, outer=zbl.outer)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that it knows."""
+        return self._elements
+
+    @property
+    def atomic_energies_eV(self) -> dict[str, float]:
+        """The part of the energy that depends on the composition alone."""
+        values = self.coefficients[-len(self._elements) :]
+        return {element: float(value) for element, value in zip(self._elements, values, strict=True)}
+
+    @cached_property
+    def _evaluator(self) -> Any:
+        from pypolymlp.calculator.properties_single import PropertiesSingle  # type: ignore[import-untyped]
+
+        params = parameters(self.features, self._elements).params
+        return PropertiesSingle(params=params, coeffs=self.coefficients[: -len(self._elements)])
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Return energy, forces and stress; the stress of a structure that is not periodic in all directions is 0."""
+        self.check_elements(atoms)
+        structure = polymlp_structure(atoms, self._elements, self.features.cutoff_A)
+        energy, forces, virial = self._evaluator.eval(structure)
+        base_energy, base_forces, base_virial = self.zbl.evaluate(atoms)
+        total = energy + base_energy + composition(atoms, self._elements) @ self.coefficients[-len(self._elements) :]
+        stress = np.zeros(6)
+        if atoms.pbc.all():
+            stress = -(np.asarray(virial)[ASE_VOIGT] + _voigt(base_virial)) / structure.volume
+        all_forces = np.asarray(forces).T + base_forces
+        if not (np.isfinite(total) and np.isfinite(all_forces).all() and np.isfinite(stress).all()):
+            raise PredictionError("the potential's energy or forces are not finite; are two atoms on one place?")
+        return Prediction(float(total), all_forces, stress)
+
+
+@dataclass(eq=False)
+class _Trained:
+    features: FeatureSet
+    elements: tuple[str, ...]
+    reference_eV: FloatArray
+    ridge: BayesianRidge
+    posterior: Posterior
+    configurations: int
+    configurations_at_choice: int
+
+
+class PolymlpPotential(Potential):
+    """Bayesian ridge on polynomial invariants; see the module.
+
+    Parameters
+    ----------
+    cutoff_A
+        Radius of the neighbourhood.
+    features
+        A fixed feature set; by default evidence chooses.
+    largest
+        Size of the largest feature set that evidence may choose.
+    atomic_energies_eV
+        Energies of isolated atoms; by default the least-squares fit of the labels' energies. Either is a starting
+        point that the regression corrects.
+    uncertainty
+        ``posterior``: exact, from the derivatives of the features; ``draws``: spread of a few posterior samples.
+    inner, outer
+        Where the ZBL baseline is switched off, in sums of covalent radii.
+    """
+
+    name = "polymlp"
+
+    def __init__(
+        self,
+        *,
+        cutoff_A: float = DEFAULT_CUTOFF_A,
+        features: FeatureSet | None = None,
+        largest: int = LARGEST_FEATURE_SET,
+        atomic_energies_eV: dict[str, float] | None = None,
+        uncertainty: Literal["posterior", "draws"] = "posterior",
+        inner: float = 0.3,
+        outer: float = 0.65,
+    ) -> None:
+        if cutoff_A <= 1:
+            raise InvalidInputError(f"cutoff_A is {cutoff_A}, must be more than 1 Angstrom")
+        self.cutoff_A = cutoff_A
+        self.features = features
+        self.largest = largest
+        self.atomic_energies_eV = atomic_energies_eV
+        self.uncertainty = uncertainty
+        self.zbl = ZBL(inner=inner, outer=outer)
+        self.calibration = Calibration()
+        self._trained: _Trained | None = None
+        self._model: PolymlpModel | None = None
+        self._samples: list[ForceField] = []
+
+    @classmethod
+    def check_available(cls) -> None:
+        """Raise `EnvironmentProblemError` when pypolymlp is not installed."""
+        try:
+            import pypolymlp.cxx.lib.libmlpcpp  # type: ignore[import-untyped]  # noqa: F401
+        except ImportError as error:
+            raise EnvironmentProblemError(
+                "pypolymlp is not installed: pip install 'mlip-autopipe[polymlp]' (it needs a C++ compiler and Eigen), "
+                "or conda install -c conda-forge pypolymlp"
+            ) from error
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that it knows; none before it is trained."""
+        return self._trained.elements if self._trained else ()
+
+    @property
+    def posterior(self) -> Posterior:
+        """The posterior of the coefficients."""
+        return self._require().posterior
+
+    @property
+    def model(self) -> PolymlpModel:
+        """The posterior mean as a force field."""
+        if self._model is None:
+            self._model = self._with(self._require().posterior.mean)
+        return self._model
+
+    def fit(self, training: TrainingSet) -> FitReport:
+        """Train from nothing; climb the ladder of feature sets until the evidence falls twice."""
+        start = time.perf_counter()
+        if len(training) == 0:
+            raise TrainingError("the training set is empty; label at least one configuration")
+        elements = training.elements
+        energies = least_squares_atomic_energies(training, elements) | (self.atomic_energies_eV or {})
+        reference = np.array([energies[element] for element in elements])
+        if self.features is None:
+            ladder = feature_ladder(elements, cutoff_A=self.cutoff_A, largest=self.largest)
+        else:
+            ladder = [(self.features, feature_count(self.features, elements))]
+        best: _Trained | None = None
+        tried: list[dict[str, Any]] = []
+        worse = 0
+        for features, size in ladder:
+            ridge = BayesianRidge(size, len(elements))
+            self._accumulate(ridge, features, elements, reference, training.configurations)
+            posterior = ridge.solve()
+            tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
+            if best is None or posterior.log_evidence > best.posterior.log_evidence:
+                best = _Trained(features, elements, reference, ridge, posterior, len(training), len(training))
+                worse = 0
+            else:
+                worse += 1
+            if worse == _WORSE_RUNGS_BEFORE_STOP:
+                break
+        assert best is not None
+        self._become(best)
+        return self._report(start, tried)
+
+    def add(self, configurations: Sequence[Configuration]) -> FitReport:
+        """Add configurations to the normal equations; the result is that of a fit to all with this feature set."""
+        start = time.perf_counter()
+        trained = self._trained
+        if trained is None:
+            raise TrainingError("nothing to add to: fit the potential first")
+        for one in configurations:
+            if new := sorted(set(one.atoms.get_chemical_symbols()) - set(trained.elements)):
+                raise TrainingError(f"{one.description} brings {', '.join(new)}; fit the potential again on all labels")
+        sums = {kind: _copy(trained.ridge.sums[kind]) for kind in KINDS}
+        ridge = BayesianRidge(trained.ridge.features, trained.ridge.free, sums=sums)
+        self._accumulate(ridge, trained.features, trained.elements, trained.reference_eV, configurations)
+        self._become(
+            _Trained(
+                trained.features,
+                trained.elements,
+                trained.reference_eV,
+                ridge,
+                ridge.solve(),
+                trained.configurations + len(configurations),
+                trained.configurations_at_choice,
+            )
+        )
+        return self._report(start, [])
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        """Return energy, forces and stress of the posterior mean."""
+        return self.model.predict(atoms)
+
+    def raw_force_std(self, atoms: Atoms) -> FloatArray:
+        """Return the standard deviation of posterior and noise together, per force component and atom."""
+        trained = self._require()
+        self.model.check_elements(atoms)
+        if self.uncertainty == "draws":
+            variance = self._variance_of_draws(atoms)
+        else:
+            (rows,) = feature_rows(trained.features, trained.elements, [atoms])
+            spread = rows.forces @ trained.posterior.factor[: trained.ridge.features]
+            variance = (spread**2).sum(axis=1).reshape(-1, 3).mean(axis=1)
+        return np.asarray(np.sqrt(variance + trained.posterior.noise.get("force", 0.0) ** 2))
+
+    def draw(self, n: int, seed: int) -> list[ForceField]:
+        """Return n samples of the posterior."""
+        return [self._with(coefficients) for coefficients in self._require().posterior.draw(n, seed)]
+
+    def save(self) -> Blob:
+        """Return coefficients, posterior, normal equations and calibration as bytes."""
+        trained = self._require()
+        posterior = trained.posterior
+        arrays = {"mean": posterior.mean, "factor": _upper(posterior.factor), "reference_eV": trained.reference_eV}
+        sums: dict[str, Any] = {}
+        for kind, one in trained.ridge.sums.items():
+            sums[kind] = {"square": one.square, "count": one.count, "log_weight": one.log_weight}
+            arrays |= {f"gram_{kind}": _upper(one.gram), f"moment_{kind}": one.moment}
+        header = {
+            "elements": list(trained.elements),
+            "features": trained.features.as_dict(),
+            "zbl": [self.zbl.inner, self.zbl.outer],
+            "settings": {
+                "cutoff_A": self.cutoff_A,
+                "largest": self.largest,
+                "uncertainty": self.uncertainty,
+                "atomic_energies_eV": self.atomic_energies_eV,
+                "fixed_features": self.features is not None,
+            },
+            "noise": posterior.noise,
+            "prior_precision": posterior.prior_precision,
+            "log_evidence": posterior.log_evidence,
+            "effective_parameters": posterior.effective_parameters,
+            "sums": sums,
+            "configurations": [trained.configurations, trained.configurations_at_choice],
+            "calibration": self.calibration.model_dump(mode="json"),
+        }
+        blob = Blob(pack(self.name, header, arrays))
+        try:
+            again = type(self).load(blob.data)
+        except PotentialFileError as error:
+            raise TrainingError(f"the trained potential does not load again: {error}") from error
+        if not np.array_equal(again.posterior.mean, posterior.mean):
+            raise TrainingError("the trained potential is not the same after saving and loading")
+        return blob
+
+    @classmethod
+    def load(cls, data: bytes, *, sha256: str | None = None) -> PolymlpPotential:
+        """Return the potential of `save`."""
+        check_sha256(data, sha256)
+        header, arrays = unpack(data)
+        if header.get("backend") != cls.name:
+            raise PotentialFileError(f"the potential is of backend {header.get('backend')}, not {cls.name}")
+        try:
+            return cls._from_parts(header, arrays)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise PotentialFileError(f"the potential is incomplete: {error!r}") from error
+
+    @classmethod
+    def _from_parts(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PolymlpPotential:
+        features = FeatureSet.from_dict(header["features"])
+        elements = tuple(header["elements"])
+        settings = dict(header["settings"])
+        fixed = settings.pop("fixed_features")
+        inner, outer = header["zbl"]
+        found = cls(**settings, features=features if fixed else None, inner=inner, outer=outer)
+        found.calibration = Calibration.model_validate(header["calibration"])
+        size = len(arrays["mean"])
+        if not np.isfinite(arrays["mean"]).all() or feature_count(features, elements) + len(elements) != size:
+            raise ValueError("coefficients do not belong to the feature set")
+        sums = {
+            kind: NormalEquations(_symmetric(arrays[f"gram_{kind}"], size), arrays[f"moment_{kind}"], **numbers)
+            for kind, numbers in header["sums"].items()
+        }
+        posterior = Posterior(
+            arrays["mean"],
+            _triangle(arrays["factor"], size),
+            header["noise"],
+            header["prior_precision"],
+            header["log_evidence"],
+            header["effective_parameters"],
+        )
+        ridge = BayesianRidge(size - len(elements), len(elements), sums=sums)
+        found._become(_Trained(features, elements, arrays["reference_eV"], ridge, posterior, *header["configurations"]))
+        return found
+
+    def _require(self) -> _Trained:
+        if self._trained is None:
+            raise PredictionError("the potential is not trained yet; call fit first")
+        return self._trained
+
+    def _become(self, trained: _Trained) -> None:
+        self._trained = trained
+        self._model = None
+        self._samples = []
+
+    def _with(self, coefficients: FloatArray) -> PolymlpModel:
+        trained = self._require()
+        total = coefficients.copy()
+        total[trained.ridge.features :] += trained.reference_eV
+        return PolymlpModel(trained.features, trained.elements, total, self.zbl)
+
+    def _variance_of_draws(self, atoms: Atoms) -> FloatArray:
+        if not self._samples:
+            self._samples = self.draw(_DRAWS, seed=0)
+        forces = np.array([sample.predict(atoms).forces_eV_per_A for sample in self._samples])
+        # the mean is known, so that nothing is lost by estimating it
+        return np.asarray(((forces - self.predict(atoms).forces_eV_per_A) ** 2).mean(axis=(0, 2)))
+
+    def _accumulate(
+        self,
+        ridge: BayesianRidge,
+        features: FeatureSet,
+        elements: tuple[str, ...],
+        reference: FloatArray,
+        configurations: Sequence[Configuration],
+    ) -> None:
+        rows = feature_rows(features, elements, [one.atoms for one in configurations])
+        for one, x in zip(configurations, rows, strict=True):
+            energy, forces, virial = self.zbl.evaluate(one.atoms)
+            n = len(one.atoms)
+            counts = composition(one.atoms, elements)
+            if one.energy_eV is not None:
+                row = np.concatenate([x.energy, counts])[None] / n
+                target = (one.energy_eV - energy - counts @ reference) / n
+                ridge.add("energy", row, np.array([target]), np.array([one.energy_weight]))
+            if one.forces_eV_per_A is not None:
+                weights = np.repeat(one.force_weights, 3)
+                ridge.add("force", _padded(x.forces, elements), (one.forces_eV_per_A - forces).ravel(), weights)
+            if one.stress_eV_per_A3 is not None and one.atoms.pbc.all():
+                target6 = one.stress_eV_per_A3 + _voigt(virial) / one.atoms.get_volume()
+                ridge.add("stress", _padded(x.stress, elements), target6, np.full(6, one.stress_weight))
+
+    def _report(self, start: float, tried: list[dict[str, Any]]) -> FitReport:
+        trained = self._require()
+        posterior = trained.posterior
+        rmse: dict[str, float] = {}
+        for kind, one in trained.ridge.sums.items():
+            if one.count:
+                m = posterior.mean
+                square = float(one.square - 2 * one.moment @ m + m @ one.gram @ m)
+                rmse[kind] = float(np.sqrt(max(square, 0.0) / one.count))
+        if not all(np.isfinite(value) for value in rmse.values()):
+            raise TrainingError(f"the errors on the training set are not finite: {rmse}")
+        return FitReport(
+            backend=self.name,
+            model=trained.features.name,
+            parameters=len(posterior.mean),
+            configurations=trained.configurations,
+            wall_time_s=time.perf_counter() - start,
+            rmse=rmse,
+            effective_parameters=posterior.effective_parameters,
+            log_evidence=posterior.log_evidence,
+            candidates=tried,
+            reselect=trained.configurations >= _GROWTH_BEFORE_RESELECTION * trained.configurations_at_choice,
+        )
+
+
+def _padded(rows: FloatArray, elements: Sequence[str]) -> FloatArray:
+    return np.hstack([rows, np.zeros((len(rows), len(elements)))])
+
+
+def _voigt(matrix: FloatArray) -> FloatArray:
+    return np.array([matrix[0, 0], matrix[1, 1], matrix[2, 2], matrix[1, 2], matrix[0, 2], matrix[0, 1]])
+
+
+def _copy(sums: NormalEquations) -> NormalEquations:
+    return NormalEquations(sums.gram.copy(), sums.moment.copy(), sums.square, sums.count, sums.log_weight)
+
+
+def _upper(matrix: FloatArray) -> FloatArray:
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def _triangle(values: FloatArray, size: int) -> FloatArray:
+    matrix = np.zeros((size, size))
+    matrix[np.triu_indices(size)] = values
+    return matrix
+
+
+def _symmetric(values: FloatArray, size: int) -> FloatArray:
+    upper = _triangle(values, size)
+    return upper + np.triu(upper, 1).T
