@@ -191,10 +191,10 @@ class _EvidenceMaximum:
             mean, root, covariance, residuals = self._solve(noise, alpha)
             new_noise: dict[Kind, float] = {}
             for kind in self.kinds:
-                used = float((self.gram[kind] * covariance).sum()) / noise[kind] ** 2
+                used = _trace_of_product(self.gram[kind], covariance) / noise[kind] ** 2
                 freedom = max(self.sums[kind].count - used, 0.1 * self.sums[kind].count)
                 new_noise[kind] = max(float(np.sqrt(residuals[kind] / freedom)), self.floors[kind])
-            determined = self.p - alpha * float(np.trace(covariance[: self.p, : self.p]))
+            determined = self.p - alpha * float(np.diag(covariance)[: self.p].sum())
             determined = min(max(determined, 1e-3), self.p)
             new_alpha = determined / max(float(mean[: self.p] @ mean[: self.p]), 1e-300)
             new_alpha = min(max(new_alpha, self._least_precision(new_noise)), 1e12)
@@ -241,12 +241,11 @@ class _EvidenceMaximum:
         inverse, info = lapack.dpotri(root, lower=1)
         if info != 0:
             raise TrainingError("the normal equations cannot be inverted")
-        covariance = np.tril(inverse) + np.tril(inverse, -1).T
         residuals = {
             kind: max(float(self.sums[kind].square - 2 * self.moment[kind] @ mean + mean @ self.gram[kind] @ mean), 0.0)
             for kind in self.kinds
         }
-        return mean, root, covariance, residuals
+        return mean, root, inverse, residuals
 
     def _log_evidence(
         self,
@@ -264,6 +263,11 @@ class _EvidenceMaximum:
             value -= 0.5 * sums.count * float(np.log(2 * np.pi * noise[kind] ** 2))
             value += 0.5 * sums.log_weight - 0.5 * residuals[kind] / noise[kind] ** 2
         return float(value)
+
+
+def _trace_of_product(symmetric: FloatArray, lower: FloatArray) -> float:
+    # of two symmetric matrices, the second given by its lower triangle with zeros above
+    return float(2 * np.vdot(symmetric, lower) - np.diag(symmetric) @ np.diag(lower))
 
 
 def _scales(ridge: BayesianRidge) -> FloatArray:

@@ -43,7 +43,7 @@ DEFAULT_CUTOFF_A: Final = 6.0
 LARGEST_FEATURE_SET: Final = 1400
 _GROWTH_BEFORE_RESELECTION = 1.25
 _DRAWS = 8
-_WORSE_RUNGS_BEFORE_STOP = 2
+_SMALL, _CHEAP = 300, 600
 
 
 class PolymlpModel(ForceField):
@@ -97,6 +97,15 @@ class PolymlpModel(ForceField):
         if not (np.isfinite(total) and np.isfinite(all_forces).all() and np.isfinite(stress).all()):
             raise PredictionError("the potential's energy or forces are not finite; are two atoms on one place?")
         return Prediction(float(total), all_forces, stress)
+
+
+@dataclass(eq=False)
+class _Targets:
+    # what the features must explain: labels less the baseline and the atomic energies; energy per atom
+    counts: FloatArray
+    energy: float | None = None
+    forces: FloatArray | None = None
+    stress: FloatArray | None = None
 
 
 @dataclass(eq=False)
@@ -185,7 +194,11 @@ class PolymlpPotential(Potential):
         return self._model
 
     def fit(self, training: TrainingSet) -> FitReport:
-        """Train from nothing; climb the ladder of feature sets until the evidence falls twice."""
+        """Train from nothing; climb the ladder of feature sets until the evidence falls.
+
+        Sets of up to 300 features are all tried; beyond, two worse ones in a row end the search, beyond 600 one does.
+        Sets with more features than there are observations are not tried.
+        """
         start = time.perf_counter()
         if len(training) == 0:
             raise TrainingError("the training set is empty; label at least one configuration")
@@ -196,12 +209,15 @@ class PolymlpPotential(Potential):
             ladder = feature_ladder(elements, cutoff_A=self.cutoff_A, largest=self.largest)
         else:
             ladder = [(self.features, feature_count(self.features, elements))]
+        targets = self._targets(training.configurations, elements, reference)
         best: _Trained | None = None
         tried: list[dict[str, Any]] = []
         worse = 0
         for features, size in ladder:
+            if best is not None and size > best.ridge.count:
+                break
             ridge = BayesianRidge(size, len(elements))
-            self._accumulate(ridge, features, elements, reference, training.configurations)
+            self._accumulate(ridge, features, elements, training.configurations, targets)
             posterior = ridge.solve()
             tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
             if best is None or posterior.log_evidence > best.posterior.log_evidence:
@@ -209,7 +225,7 @@ class PolymlpPotential(Potential):
                 worse = 0
             else:
                 worse += 1
-            if worse == _WORSE_RUNGS_BEFORE_STOP:
+            if (worse > 1 and size > _SMALL) or (worse and size > _CHEAP):
                 break
         assert best is not None
         self._become(best)
@@ -226,7 +242,8 @@ class PolymlpPotential(Potential):
                 raise TrainingError(f"{one.description} brings {', '.join(new)}; fit the potential again on all labels")
         sums = {kind: _copy(trained.ridge.sums[kind]) for kind in KINDS}
         ridge = BayesianRidge(trained.ridge.features, trained.ridge.free, sums=sums)
-        self._accumulate(ridge, trained.features, trained.elements, trained.reference_eV, configurations)
+        targets = self._targets(configurations, trained.elements, trained.reference_eV)
+        self._accumulate(ridge, trained.features, trained.elements, configurations, targets)
         self._become(
             _Trained(
                 trained.features,
@@ -365,24 +382,36 @@ class PolymlpPotential(Potential):
         ridge: BayesianRidge,
         features: FeatureSet,
         elements: tuple[str, ...],
-        reference: FloatArray,
         configurations: Sequence[Configuration],
+        targets: Sequence[_Targets],
     ) -> None:
         rows = feature_rows(features, elements, [one.atoms for one in configurations])
-        for one, x in zip(configurations, rows, strict=True):
-            energy, forces, virial = self.zbl.evaluate(one.atoms)
-            n = len(one.atoms)
-            counts = composition(one.atoms, elements)
-            if one.energy_eV is not None:
-                row = np.concatenate([x.energy, counts])[None] / n
-                target = (one.energy_eV - energy - counts @ reference) / n
-                ridge.add("energy", row, np.array([target]), np.array([one.energy_weight]))
-            if one.forces_eV_per_A is not None:
+        for one, target, x in zip(configurations, targets, rows, strict=True):
+            if target.energy is not None:
+                row = np.concatenate([x.energy, target.counts])[None] / len(one.atoms)
+                ridge.add("energy", row, np.array([target.energy]), np.array([one.energy_weight]))
+            if target.forces is not None:
                 weights = np.repeat(one.force_weights, 3)
-                ridge.add("force", _padded(x.forces, elements), (one.forces_eV_per_A - forces).ravel(), weights)
-            if one.stress_eV_per_A3 is not None and one.atoms.pbc.all():
-                target6 = one.stress_eV_per_A3 + _voigt(virial) / one.atoms.get_volume()
-                ridge.add("stress", _padded(x.stress, elements), target6, np.full(6, one.stress_weight))
+                ridge.add("force", _padded(x.forces, elements), target.forces, weights)
+            if target.stress is not None:
+                ridge.add("stress", _padded(x.stress, elements), target.stress, np.full(6, one.stress_weight))
+
+    def _targets(
+        self, configurations: Sequence[Configuration], elements: tuple[str, ...], reference: FloatArray
+    ) -> list[_Targets]:
+        return [self._target(one, elements, reference) for one in configurations]
+
+    def _target(self, one: Configuration, elements: tuple[str, ...], reference: FloatArray) -> _Targets:
+        energy, forces, virial = ZBL(inner=self.zbl.inner, outer=self.zbl.outer).evaluate(one.atoms)
+        counts = composition(one.atoms, elements)
+        found = _Targets(counts)
+        if one.energy_eV is not None:
+            found.energy = float((one.energy_eV - energy - counts @ reference) / len(one.atoms))
+        if one.forces_eV_per_A is not None:
+            found.forces = (one.forces_eV_per_A - forces).ravel()
+        if one.stress_eV_per_A3 is not None and one.atoms.pbc.all():
+            found.stress = one.stress_eV_per_A3 + _voigt(virial) / one.atoms.get_volume()
+        return found
 
     def _report(self, start: float, tried: list[dict[str, Any]]) -> FitReport:
         trained = self._require()

@@ -70,10 +70,14 @@ def feature_ladder(elements: Sequence[str], *, cutoff_A: float, largest: int) ->
     sets = [
         FeatureSet("pair-4", "pair", 2, 2, 4, cutoff_A=cutoff_A),
         FeatureSet("pair-7", "pair", 2, 2, 7, cutoff_A=cutoff_A),
-        FeatureSet("angular-4.2", "gtinv", 3, 2, 5, (4, 2), cutoff_A),
         FeatureSet("pair-7-cubic", "pair", 2, 3, 7, cutoff_A=cutoff_A),
+        FeatureSet("angular-4", "gtinv", 3, 2, 4, (4,), cutoff_A),
+        FeatureSet("angular-4.2-coarse", "gtinv", 3, 2, 4, (4, 2), cutoff_A),
+        FeatureSet("angular-4.2", "gtinv", 3, 2, 5, (4, 2), cutoff_A),
+        FeatureSet("angular-4.2-fine", "gtinv", 3, 2, 7, (4, 2), cutoff_A),
+        FeatureSet("angular-4.4-coarse", "gtinv", 3, 2, 5, (4, 4), cutoff_A),
         FeatureSet("angular-4.4", "gtinv", 3, 2, 7, (4, 4), cutoff_A),
-        FeatureSet("coupled-4", "gtinv", 4, 2, 4, (4,), cutoff_A),
+        FeatureSet("angular-4.4-fine", "gtinv", 3, 2, 9, (4, 4), cutoff_A),
         FeatureSet("coupled-4.2", "gtinv", 4, 2, 5, (4, 2), cutoff_A),
         FeatureSet("coupled-4.4", "gtinv", 4, 2, 7, (4, 4), cutoff_A),
     ]
