@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlip_autopipe.dynamics.watch import TriggerEvent, UncertaintyWatch
 
 _RESERVE_S = 0.05
+_FIRST_MEASURE_STEPS = 5
 
 Status = Literal["finished", "triggered", "guard", "out_of_time"]
 Replay = Literal["none", "exact", "diverged"]
@@ -212,8 +213,7 @@ class _Run:
                 if event is not None:
                     status = "triggered"
                     break
-                seconds = clock() - began_steps - (watch.seconds - watch_before) - self.output_seconds
-                watch.adapt(seconds / max(state.step - self.first_step, 1))
+                self._adapt(clock() - began_steps - (watch.seconds - watch_before))
             if state.step >= n_steps:
                 status = "finished"
                 break
@@ -229,6 +229,8 @@ class _Run:
             if event is not None:
                 status = "guard"
                 break
+            if watch is not None and state.step - self.first_step == _FIRST_MEASURE_STEPS:
+                self._adapt(clock() - began_steps - (watch.seconds - watch_before))
             if frame_interval and state.step % frame_interval == 0:
                 self._write_frame()
             if state.step % anchor_interval == 0:
@@ -248,6 +250,12 @@ class _Run:
             "n_steps": float(state.step - self.first_step),
         }
         return MDOutcome(status, state.step, self.first_step, state, event, self.replay, timing)
+
+    def _adapt(self, seconds: float) -> None:
+        """Give the watch the mean time of a step, once there are enough steps to know it."""
+        done = self.state.step - self.first_step
+        if self.watch is not None and done >= _FIRST_MEASURE_STEPS:
+            self.watch.adapt((seconds - self.output_seconds) / done)
 
     def _equip(self, state: MDState) -> None:
         self.integrator = make_integrator(self.settings, state)

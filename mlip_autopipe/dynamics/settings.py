@@ -47,7 +47,7 @@ class MDSettings(BaseModel):
     pressure_GPa: float = 0.0
     barostat_time_fs: float = Field(default=1000.0, gt=0)
     compressibility_per_GPa: float = Field(default=0.01, gt=0)
-    barostat_interval: int = Field(default=5, ge=1)
+    barostat_interval: int = Field(default=10, ge=1)
     fix_centre_of_mass: bool = True
     anchor_interval: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
