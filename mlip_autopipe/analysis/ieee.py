@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlip_autopipe.analysis.symmetry import CrystalSymmetry, FloatArray, crystal_symmetry, rotate_stiffness
+from mlip_autopipe.analysis.symmetry import CrystalSymmetry, FloatArray, crystal_symmetry, rotate_stiffness, site_kinds
 from mlip_autopipe.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def ieee_rotation(structure: Structure, symmetry_tolerance_A: float = 1e-3) -> F
     import spglib
 
     symmetry = crystal_symmetry(structure, symmetry_tolerance_A)
-    kinds: dict[str, int] = {}
-    numbers = [kinds.setdefault(str(s.species.element_composition), len(kinds) + 1) for s in structure]
-    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    cell = (structure.lattice.matrix, structure.frac_coords, site_kinds(structure))
     standard = spglib.standardize_cell(cell, no_idealize=True, symprec=symmetry_tolerance_A)
     if standard is None:
         raise AnalysisError(f"No standard cell found for {structure.formula}; change the symmetry tolerance.")

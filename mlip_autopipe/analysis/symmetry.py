@@ -63,9 +63,8 @@ def crystal_symmetry(structure: Structure, tolerance_A: float = 1e-3) -> Crystal
     """Find the point group of the primitive cell, in the structure's own orientation.
 
     The given cell may be a supercell: an orthogonal supercell of a hexagonal crystal still has the hexagonal
-    point group. Magnetic moments (``site_properties['magmom']``) and oxidation states are ignored, so a
-    magnetic order that lowers the symmetry is not seen; set a lower symmetry by passing ``rotations`` of your
-    own to the functions here.
+    point group. Atoms of one element with different magnetic moments (``site_properties['magmom']``) count as
+    different, so an antiferromagnet has the point group of its order; oxidation states are ignored.
 
     Parameters
     ----------
@@ -81,9 +80,7 @@ def crystal_symmetry(structure: Structure, tolerance_A: float = 1e-3) -> Crystal
     """
     import spglib
 
-    kinds: dict[str, int] = {}
-    numbers = [kinds.setdefault(str(site.species.element_composition), len(kinds) + 1) for site in structure]
-    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    cell = (structure.lattice.matrix, structure.frac_coords, site_kinds(structure))
     try:
         primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=tolerance_A)
         dataset = None if primitive is None else spglib.get_symmetry_dataset(primitive, symprec=tolerance_A)
@@ -102,6 +99,16 @@ def crystal_symmetry(structure: Structure, tolerance_A: float = 1e-3) -> Crystal
         point_group=str(dataset.pointgroup).strip(),
         rotations=_cartesian_group(np.asarray(primitive[0]), np.asarray(dataset.rotations)),
     )
+
+
+def site_kinds(structure: Structure) -> list[int]:
+    """Return a number per site for what occupies it: species, and magnetic moment (to 0.01 Bohr magnetons) if given."""
+    moments = structure.site_properties.get("magmom") or [0.0] * len(structure)
+    kinds: dict[tuple[str, float], int] = {}
+    return [
+        kinds.setdefault((str(site.species.element_composition), round(float(moment or 0.0), 2)), len(kinds) + 1)
+        for site, moment in zip(structure, moments, strict=True)
+    ]
 
 
 def _cartesian_group(lattice: FloatArray, operations: NDArray[np.int32]) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mlip_autopipe.errors import EXIT_FAILED, EXIT_INVALID_INPUT, AutoPipeError
+from mlip_autopipe.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID_INPUT, AutoPipeError
 
 app = typer.Typer(
     name="mlip-auto",
@@ -42,19 +42,16 @@ OutDir = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder
 
 def main() -> None:
     """Entry point of ``mlip-auto``: run a command and turn exceptions into one sentence and an exit code."""
-    import click
-
-    debug = "--debug" in sys.argv[1:]
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]  # wherever it stands
+    debug = len(arguments) < len(sys.argv) - 1
+    code: object
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Exit as stop:
+        code = app(args=arguments, standalone_mode=False)
+    except typer.Exit as stop:
         code = stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _say_error("interrupted")
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = EXIT_INVALID_INPUT
+        code = EXIT_INTERRUPTED
     except AutoPipeError as error:
         if debug:
             raise
@@ -64,10 +61,15 @@ def main() -> None:
         sys.stderr.close()
         code = EXIT_FAILED
     except Exception as error:
-        if debug:
+        usage = getattr(error, "format_message", None)  # click's usage errors, which typer may bring along itself
+        if usage is not None:
+            _say_error(f"{usage().rstrip('.')}; see `mlip-auto --help`")
+            code = EXIT_INVALID_INPUT
+        elif debug:
             raise
-        _say_error(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
-        code = EXIT_FAILED
+        else:
+            _say_error(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+            code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
 
 

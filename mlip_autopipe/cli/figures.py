@@ -46,7 +46,8 @@ def plot_elastic(document: dict[str, Any], path: Path) -> Path:
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise EnvironmentProblemError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another --out"
+            f"{path} cannot be written ({error.strerror}); the result is safe in the database: afterwards "
+            f"`mlip-auto results {document['run_id']} --out DIR` draws it again"
         ) from None
     finally:
         plt.close(figure)

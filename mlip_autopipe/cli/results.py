@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.errors import EXIT_FAILED, EXIT_OK, EnvironmentProblemError, InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Document = dict[str, Any]
 
@@ -28,6 +31,8 @@ def show_results(run_name: str | None, launchpad: Path | None, out: Path | None,
             f"run {run.run_id} has no result (it is {run.state}); `mlip-auto status {run.run_id}` says more"
         )
     if as_json:
+        if out is not None:
+            write_files(document, out)
         print(json.dumps(flat_results(document), indent=2))
         return _exit_code(document)
     return report(document, out)
@@ -43,11 +48,15 @@ def report(document: Document, out: Path | None) -> int:
     """
     _print_elastic(document)
     if out is not None:
-        from mlip_autopipe.cli.figures import plot_elastic
-
-        written = [write_results(document, out), plot_elastic(document, out / "elastic.png")]
-        print("wrote " + " and ".join(str(path) for path in written))
+        print("wrote " + " and ".join(str(path) for path in write_files(document, out)))
     return _exit_code(document)
+
+
+def write_files(document: Document, out: Path) -> list[Path]:
+    """Write ``results.json`` and the figure into a folder; return their paths."""
+    from mlip_autopipe.cli.figures import plot_elastic
+
+    return [write_results(document, out), plot_elastic(document, out / "elastic.png")]
 
 
 def write_results(document: Document, out: Path) -> Path:
@@ -134,20 +143,27 @@ def _print_elastic(document: Document) -> None:
     for entry in published:
         console.print(Text(f"  {entry.method}: {entry.source}"))
 
-    moduli = Table(title="Polycrystal averages", title_justify="left", show_header=False)
-    for name, estimate in document["moduli"].items():
-        stem, unit = _split_unit(name)
-        moduli.add_row(stem.replace("_", " "), f"{_pm(estimate)} {unit.removeprefix('_')}".strip())
-    console.print(moduli)
+    if document["born_stable"]:  # averages of an unstable crystal mean nothing
+        _print_moduli(console, document)
     for gate in document["gates"]:
         mark = Text("passed", style="green") if gate["passed"] else Text("FAILED", style="bold red")
         console.print(Text(f"{gate['name']}: ") + mark + Text(f" ({gate['detail']})"))
     console.print(
         f"{document['n_reference_calculations']} reference calculations, "
-        f"{document['provenance']['reference_core_time_s'] / 3600:.3f} core-hours"
+        f"{document['provenance']['reference_core_time_s']:.3g} core-seconds"
     )
     for warning in document["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _print_moduli(console: Console, document: Document) -> None:
+    from rich.table import Table
+
+    moduli = Table(title="Polycrystal averages", title_justify="left", show_header=False)
+    for name, estimate in document["moduli"].items():
+        stem, unit = _split_unit(name)
+        moduli.add_row(stem.replace("_", " "), f"{_pm(estimate)} {unit.removeprefix('_')}".strip())
+    console.print(moduli)
 
 
 def _cell(value: float, stderr: float) -> str:

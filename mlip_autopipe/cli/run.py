@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlip_autopipe.cli.plan import make_plan
-from mlip_autopipe.errors import EXIT_FAILED, EXIT_NOT_ENOUGH_EVIDENCE, EnvironmentProblemError
+from mlip_autopipe.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_ENOUGH_EVIDENCE,
+    EnvironmentProblemError,
+)
 
 if TYPE_CHECKING:
     from fireworks import Workflow
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.system import SystemConfig
 
 POLL_S = 0.25
-EXIT_INTERRUPTED = 130
 
 
 def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
@@ -39,7 +44,7 @@ def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
     location, launchpad = _connect(launchpad_file)
     if not _submit(launchpad, system):
         return EXIT_FAILED
-    finished = find_run(launchpad.db, system.run_id).state == "done"
+    finished = set(find_run(launchpad.db, system.run_id).jobs) == {"COMPLETED"}
     if not finished and not _run_rockets(location, launchpad, system):
         print(f"interrupted; `mlip-auto run {input_file}` goes on from here")
         return EXIT_INTERRUPTED
@@ -86,8 +91,9 @@ def _require_writable(folder: Path) -> None:
             probe.write(b"\0" * 65536)
             probe.flush()
     except OSError as error:
+        mend = "free space there or choose" if error.errno == errno.ENOSPC else "choose"
         raise EnvironmentProblemError(
-            f"results cannot be written to {folder} ({error.strerror}); free space there or choose another --out"
+            f"results cannot be written to {folder} ({error.strerror}); {mend} another --out"
         ) from None
 
 
@@ -122,7 +128,7 @@ def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
     if known is None:
         submit(launchpad, _workflow(system))
         return True
-    if known.state == "done":
+    if set(known.jobs) == {"COMPLETED"}:
         print(f"run {system.run_id} is done already; showing its results")
         return True
     if known.state in ("paused", "stopped"):
@@ -199,7 +205,8 @@ def _interrupts() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in a list instead of raising, so that rockets can be stopped in order."""
     received: list[int] = []
     previous = {
-        s: signal.signal(s, lambda number, _frame: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
+        s: signal.signal(s, lambda number, _frame: received.append(number))
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield received

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.heuristics.choices import Choices
 from mlip_autopipe.schemas.system import ElasticSettings, RelaxationSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pymatgen.core import Structure
 
 MEASURED = "measured: docs/benchmarks.md"
@@ -29,16 +31,23 @@ ION_MAX_STEPS = {True: 500, False: 50}
 SYMMETRY_TOLERANCE_A = 0.01
 
 
-def choose_relaxation(choices: Choices, *, cheap: bool) -> RelaxationSettings:
+def choose_relaxation(
+    structure: Structure, choices: Choices, *, cheap: bool, symmetry_tolerance_A: float = SYMMETRY_TOLERANCE_A
+) -> RelaxationSettings:
     """Choose how the start cell is relaxed.
 
     Parameters
     ----------
+    structure
+        Primitive start structure.
     choices
         Takes the reasons.
     cheap
         Whether a reference calculation costs milliseconds.
+    symmetry_tolerance_A
+        Of the symmetry that is kept.
     """
+    ordered = _has_several_moments(structure)
     kind = "a cheap reference" if cheap else "DFT"
     return RelaxationSettings(
         fmax_eV_per_A=choices.choose(
@@ -61,9 +70,17 @@ def choose_relaxation(choices: Choices, *, cheap: bool) -> RelaxationSettings:
         ),
         keep_symmetry=choices.choose(
             "relaxation.keep_symmetry",
-            True,
-            "strain directions are chosen for the start structure's symmetry, so relaxation must keep it",
+            not ordered,
+            "atoms of one element differ in their moments, which the projection of forces does not see"
+            if ordered
+            else "strain directions are chosen for the start structure's symmetry, so relaxation must keep it",
             "docs/design/foundation.md",
+        ),
+        symmetry_tolerance_A=choices.choose(
+            "relaxation.symmetry_tolerance_A",
+            symmetry_tolerance_A,
+            "the same as for strains: elastic.symmetry_tolerance_A",
+            RULE,
         ),
     )
 
@@ -90,13 +107,16 @@ def choose_elastic(structure: Structure, choices: Choices, *, cheap: bool) -> El
         f"{RULE}; tolerance of spglib, doi:10.1080/27660400.2024.2384822",
     )
     symmetry = crystal_symmetry(structure, tolerance)
-    directions = [tuple(float(e) for e in row) for row in choose_strain_directions(symmetry.rotations)]
-    if _has_several_moments(structure):
-        choices.warn(
-            "strain directions follow the symmetry of the atoms; magnetic order that lowers it is not seen, so set "
-            "overrides: elastic.directions to six unit strains if the order is not collinear with the crystal's axes"
-        )
+    chosen = [tuple(float(e) for e in row) for row in choose_strain_directions(symmetry.rotations)]
     kind = "a cheap reference" if cheap else "DFT"
+    directions = choices.choose(
+        "elastic.directions",
+        chosen,
+        f"fewest directions that determine all constants of point group {symmetry.point_group} "
+        f"({symmetry.space_group}, {symmetry.crystal_system})",
+        "mlip_autopipe.analysis.strain; docs/design/foundation.md",
+    )
+    _require_rank(directions, symmetry.rotations)
     amplitude = choices.choose("elastic.strain_amplitude", STRAIN_AMPLITUDE, CENTRAL_DIFFERENCES, MEASURED)
     return ElasticSettings(
         strain_amplitude=amplitude,
@@ -106,13 +126,7 @@ def choose_elastic(structure: Structure, choices: Choices, *, cheap: bool) -> El
             "the difference between two amplitudes is the nonlinearity part of the error bar",
             "docs/design/foundation.md",
         ),
-        directions=choices.choose(
-            "elastic.directions",
-            directions,
-            f"fewest directions that determine all constants of point group {symmetry.point_group} "
-            f"({symmetry.space_group}, {symmetry.crystal_system})",
-            "mlip_autopipe.analysis.strain; docs/design/foundation.md",
-        ),
+        directions=directions,
         symmetry_tolerance_A=tolerance,
         ion_fmax_eV_per_A=choices.choose(
             "elastic.ion_fmax_eV_per_A",
@@ -128,6 +142,23 @@ def choose_elastic(structure: Structure, choices: Choices, *, cheap: bool) -> El
             RULE,
         ),
     )
+
+
+def _require_rank(directions: Sequence[Sequence[float]], rotations: Any) -> None:
+    """Refuse directions of the user's that leave constants open, before anything is computed for them."""
+    import numpy as np
+
+    from mlip_autopipe.analysis.elastic import fit_elastic_constants, strain_set
+    from mlip_autopipe.errors import AnalysisError, InvalidInputError
+
+    array = np.asarray(directions, dtype=float)
+    if not len(array) or not np.abs(array).max(axis=1).all():
+        raise InvalidInputError("elastic.directions needs at least one row, and no row of zeros")
+    strains = strain_set(array, 0.005)
+    try:
+        fit_elastic_constants(strains, np.zeros_like(strains), rotations=rotations)
+    except AnalysisError as error:
+        raise InvalidInputError(f"elastic.directions: {str(error)[0].lower()}{str(error)[1:].rstrip('.')}") from None
 
 
 def _has_several_moments(structure: Structure) -> bool:

@@ -86,8 +86,10 @@ class HeuristicEngine:
                 f"engine {user_config.reference.engine}",
             ),
         )
-        relaxation = choose_relaxation(choices, cheap=reference.cheap)
         elastic = choose_elastic(structure, choices, cheap=reference.cheap)
+        relaxation = choose_relaxation(
+            structure, choices, cheap=reference.cheap, symmetry_tolerance_A=elastic.symmetry_tolerance_A
+        )
         estimate = estimate_cost(
             structure,
             reference,

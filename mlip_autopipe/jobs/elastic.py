@@ -50,7 +50,7 @@ def relax_equilibrium(
         ReferenceSettings.model_validate(reference), Budget.model_validate(budget), run_id
     ) as calculator:
         outcome = relax_cell(atoms, calculator, settings)
-    relaxed = AseAtomsAdaptor.get_structure(outcome.atoms)
+    relaxed = AseAtomsAdaptor.get_structure(outcome.atoms.copy())  # without the calculator
     return RelaxationDocument(
         structure=relaxed.as_dict(),
         energy_eV=outcome.energy_eV,

@@ -86,7 +86,7 @@ def _client(location: LaunchPadLocation, timeout_s: float) -> MongoClient[Docume
     from pymongo import MongoClient
     from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
-    milliseconds = int(timeout_s * 900)  # the rest is for closing and for the message
+    milliseconds = int(timeout_s * 600)  # the rest is for imports, closing and the message
     limits = {"serverSelectionTimeoutMS": milliseconds, "connectTimeoutMS": milliseconds}
     try:
         return MongoClient(**(client_options(location) | limits))

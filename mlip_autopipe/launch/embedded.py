@@ -78,6 +78,7 @@ def start(location: LaunchPadLocation) -> ServerRecord:
     folder = location.server_folder
     with _lock(folder):
         record = find(folder)
+        _refuse_a_server_elsewhere(folder)
         if record is None:
             record = _launch(folder, location.port)
         write_launchpad_file(folder, location.file, host=record.host, port=record.port, name=location.name)
@@ -102,6 +103,7 @@ def stop(folder: Path, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     """
     if _read_record(folder) is None:
         return False
+    _refuse_a_server_elsewhere(folder)
     with _lock(folder):
         record = find(folder)
         if record is not None:
@@ -197,7 +199,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.03)
-        if _is_free(port):
+        if not _listens(process.pid, port):  # somebody else may have taken the port in the meantime
             continue
         client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
             EMBEDDED_HOST, port, serverSelectionTimeoutMS=1000, directConnection=True
@@ -210,6 +212,17 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
             client.close()
         return process.poll() is None
     return False
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether the process itself, and nobody else, serves the port."""
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp4")
+    except psutil.Error:
+        return False
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
 
 
 def _end(record: ServerRecord, timeout_s: float) -> None:
@@ -295,7 +308,39 @@ def _read_record(folder: Path) -> ServerRecord | None:
     try:
         return ServerRecord(**json.loads(_record_path(folder).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
+        return _record_of_a_running_server(folder)
+
+
+def _record_of_a_running_server(folder: Path) -> ServerRecord | None:
+    """Find the server of a folder whose record was lost or damaged, by the data that it holds open."""
+    import psutil
+
+    data = str(_db_folder(folder) / "data")
+    if not Path(data).exists():
         return None
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        command = process.info["cmdline"] or []
+        if "secantus" in command and data in command:
+            return ServerRecord(
+                pid=process.pid,
+                process_started=process.info["create_time"],
+                boot_id=_boot_id(),
+                hostname=socket.gethostname(),
+                host=EMBEDDED_HOST,
+                port=int(command[command.index("--port") + 1]),
+                data_path=data,
+            )
+    return None
+
+
+def _refuse_a_server_elsewhere(folder: Path) -> None:
+    """On a shared file system the server may run on another machine: two on the same data would destroy it."""
+    record = _read_record(folder)
+    if record is not None and record.hostname != socket.gethostname() and record.boot_id != _boot_id():
+        raise EnvironmentProblemError(
+            f"the database server of {folder} was started on {record.hostname}; run `mlip-auto db stop` there, or "
+            f"remove {_record_path(folder)} if that machine is gone"
+        )
 
 
 def _record_path(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,6 @@ class RocketPool:
         self.events: list[str] = []
         self._rockets: list[_Rocket] = []
         self._early_deaths = 0
-        self._started = 0
 
     def __enter__(self) -> RocketPool:
         self.start()
@@ -129,10 +129,10 @@ class RocketPool:
 
     def _launch(self) -> _Rocket:
         folder = self.location.folder
-        self._started += 1
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        home = folder / STATE_FOLDER / "launches" / f"rocket-{stamp}-{os.getpid()}-{self._started}"
-        home.mkdir(parents=True)
+        launches = folder / STATE_FOLDER / "launches"
+        launches.mkdir(parents=True, exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix=f"rocket-{stamp}-", dir=launches))
         command = [sys.executable, "-m", "mlip_autopipe.launch.rocket", "--folder", str(folder)]
         command += ["--home", str(home), "--cores", str(self.cores_per_rocket), "--parent", str(os.getpid())]
         if self.location.file is not None:

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ Document = dict[str, Any]
 RUNS = "runs"
 """Collection with one document per submitted run; its unique ``_id`` keeps a run from being submitted twice."""
 
+_FAILED_RESULT = {"output.goal": {"$exists": True}, "output.state": "failed"}
 ACTIVE_STATES = ("RESERVED", "RUNNING")
 CLAIM_TIMEOUT_S = 30.0
 
@@ -38,8 +39,9 @@ class RunSummary:
     Attributes
     ----------
     state
-        ``waiting`` (nothing pulled yet), ``running``, ``done``, ``failed`` (a job FIZZLED and nothing else can go
-        on), ``paused``, ``stopped`` (defused or archived).
+        ``waiting`` (nothing pulled yet), ``running``, ``ready`` (begun, and waiting for a rocket), ``done``,
+        ``failed`` (a job FIZZLED and nothing else can go on, or the property did not pass its physics gates),
+        ``paused``, ``stopped`` (defused or archived).
     jobs
         Number of jobs by FireWorks state.
     fw_ids
@@ -193,7 +195,12 @@ def _summaries(db: Database[Document], query: Mapping[str, Any]) -> list[RunSumm
         firework["fw_id"]: firework["state"]
         for firework in db["fireworks"].find({"fw_id": {"$in": nodes}}, {"fw_id": 1, "state": 1, "_id": 0})
     }
-    runs = [_summary(run_id, workflows, states) for run_id, workflows in by_run.items()]
+    # a property that did not pass its physics gates is stored, but the run did not succeed
+    unsound = set(db["outputs"].distinct("output.run_id", {"output.run_id": {"$in": list(by_run)}, **_FAILED_RESULT}))
+    runs = [
+        replace(run, state="failed") if run.state == "done" and run.run_id in unsound else run
+        for run in (_summary(run_id, workflows, states) for run_id, workflows in by_run.items())
+    ]
     return sorted(runs, key=lambda run: (run.updated, run.created), reverse=True)
 
 
@@ -226,7 +233,7 @@ def _run_state(jobs: Mapping[str, int]) -> str:
     if present == {"COMPLETED"}:
         return "done"
     if "READY" in present:
-        return "running" if "COMPLETED" in present else "waiting"
+        return "ready" if "COMPLETED" in present else "waiting"
     for state, word in (("FIZZLED", "failed"), ("PAUSED", "paused"), ("DEFUSED", "stopped"), ("ARCHIVED", "stopped")):
         if state in present:
             return word

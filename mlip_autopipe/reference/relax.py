@@ -22,8 +22,6 @@ CELL_CURVATURE_EV_PER_A2 = 70.0
 MAX_ION_STEP_A = 0.2
 MAX_CELL_STEP = 0.1
 """Largest strain of one step: a soft or very stiff crystal makes the guess of the first step a bad one."""
-SYMMETRY_TOLERANCE_A = 0.01
-"""The tolerance with which strain directions are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +75,7 @@ def relax_cell(atoms: Atoms, calculator: Calculator, settings: RelaxationSetting
     if settings.keep_symmetry:
         from ase.constraints import FixSymmetry
 
-        constraint: FixConstraint = FixSymmetry(relaxed, symprec=SYMMETRY_TOLERANCE_A)
+        constraint: FixConstraint = FixSymmetry(relaxed, symprec=settings.symmetry_tolerance_A)
         relaxed.set_constraint(constraint)
     # with this scale a unit step of the cell has the curvature that the optimiser starts from
     scale = float(np.sqrt(STIFFNESS_EV_PER_A3 * relaxed.get_volume() / CELL_CURVATURE_EV_PER_A2))

@@ -131,6 +131,7 @@ class UserConfig(StrictModel):
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="Values of SystemConfig to set by hand, nested or as dotted keys."
     )
+    schema_version: Literal[1] = 1
 
 
 def _require_element(symbol: str) -> None:

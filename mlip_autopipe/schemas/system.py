@@ -1,6 +1,8 @@
 """The full plan: every value that the pipeline uses, each with its reason and source.
 
-Nothing later in the pipeline invents a default: what is not in `SystemConfig` is not used.
+Nothing later in the pipeline chooses a physical setting: what decides the numbers is in `SystemConfig`. Constants
+of algorithms (optimisers, the recovery ladder, limits of the physics gates) stand, with their reasons, where they are
+used.
 """
 
 from __future__ import annotations
@@ -50,15 +52,16 @@ class RelaxationSettings(StrictModel):
     stress_tolerance_GPa: float = Field(gt=0)
     max_steps: int = Field(ge=1)
     keep_symmetry: bool
+    symmetry_tolerance_A: float = Field(0.01, gt=0, description="Of the space group that is kept.")
 
 
 class ElasticSettings(StrictModel):
     """How elastic constants are measured."""
 
-    strain_amplitude: float = Field(gt=0, lt=0.05, description="Largest component of the small strain tensor.")
+    strain_amplitude: float = Field(gt=0, lt=0.05, description="Largest principal strain.")
     half_amplitude_check: bool = Field(description="Also +-amplitude/2, to measure the nonlinearity.")
     directions: list[Voigt] = Field(
-        description="Strain directions, Voigt (engineering shear), scaled so that the largest tensor component is 1."
+        description="Strain directions, Voigt (engineering shear), scaled so that the largest principal strain is 1."
     )
     symmetry_tolerance_A: float = Field(gt=0)
     ion_fmax_eV_per_A: float = Field(gt=0)

@@ -52,9 +52,17 @@ def test_operations_are_exactly_orthogonal_for_a_slightly_distorted_cell():
     np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (48, 1, 1)), atol=1e-12)
 
 
-def test_magnetic_moments_and_oxidation_states_are_ignored():
+def test_magnetic_order_lowers_the_symmetry_and_ferromagnetism_does_not():
     structure = CRYSTALS["Al"][0].copy()
-    structure.add_site_property("magmom", [1.0, -1.0, 1.0, -1.0])
+    structure.add_site_property("magmom", [1.0, 1.0, 1.0, 1.0])
+    assert crystal_symmetry(structure).number == 225
+    structure.add_site_property("magmom", [1.0, -1.0, 1.0, -1.0])  # layers of alternating moments
+    assert crystal_symmetry(structure).crystal_system == "tetragonal"
+
+
+def test_oxidation_states_are_ignored():
+    structure = CRYSTALS["Al"][0].copy()
+    structure.add_oxidation_state_by_site([3, -3, 3, -3])
     assert crystal_symmetry(structure).number == 225
 
 

@@ -120,8 +120,7 @@ def test_unreachable_database_names_host_and_port(invoke, clean_dir):
     for command in (("run", write(clean_dir / "input.yaml")), ("status",), ("results",)):
         outcome = invoke(*command)
         assert outcome.code == 1
-        assert "127.0.0.1" in outcome.err
-        assert "1" in outcome.err
+        assert "127.0.0.1:1 " in outcome.err
         assert outcome.err.count("\n") == 1
 
 
@@ -131,3 +130,35 @@ def test_unwritable_results_folder_is_noticed_first(invoke, clean_dir):
     assert outcome.code == 1
     assert "results" in outcome.err
     assert not (clean_dir / ".mlip_autopipe").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["run"], "INPUT"),
+        (["rnu", "x.yaml"], "rnu"),
+        (["plan", "--jsn", "x.yaml"], "--jsn"),
+        (["status", "a", "b"], "b"),
+    ],
+)
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_usage_errors_are_invalid_input(invoke, clean_dir, arguments, word, debug):
+    outcome = invoke(*arguments, *debug)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert word in outcome.err
+    assert not outcome.err.startswith("error: unexpected")
+    assert "Traceback" not in outcome.err
+
+
+def test_interrupting_a_question(invoke, clean_dir, monkeypatch):
+    import typer
+
+    def interrupted(*args: object, **kwargs: object) -> str:
+        raise typer.Abort
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "prompt", interrupted)
+    outcome = invoke("init")
+    assert outcome.code == 130
+    assert outcome.err == "error: interrupted\n"

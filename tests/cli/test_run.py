@@ -150,6 +150,11 @@ def test_an_unstable_crystal_is_stored_as_failed(project):
     found = results(project)
     assert found["state"] == "failed"
     assert found["born_stable"] is False
+    assert "Debye" not in outcome.stdout
+    assert [run["state"] for run in json.loads(call(project, "status", "--json").stdout)] == ["failed"]
+    again = call(project, "run", "input.yaml")
+    assert again.returncode == 1
+    assert "is done already" in again.stdout
 
 
 def test_submit_then_stock_rocket_then_results(project):
@@ -158,8 +163,9 @@ def test_submit_then_stock_rocket_then_results(project):
     subprocess.run(
         [Path(sys.executable).parent / "rlaunch", "-s", "rapidfire"], cwd=project, check=True, capture_output=True
     )
-    shown = call(project, "results", "--json", "--out", "unused")
+    shown = call(project, "results", "--json", "--out", "results")
     assert shown.returncode == 0
+    assert json.loads(shown.stdout) == results(project)
     assert json.loads(shown.stdout)["formula"] == "Cu"
 
 

@@ -95,8 +95,6 @@ def test_the_record_of_a_reused_process_id_or_another_boot_is_stale(folder):
     for lie in ({"pid": os.getpid()}, {"boot_id": "another"}, {"process_started": 1.0}, {"data_path": "/elsewhere"}):
         path.write_text(json.dumps(good | lie))
         assert embedded.find(folder) is None, lie
-    path.write_text("{half a rec")
-    assert embedded.find(folder) is None
     path.write_text(json.dumps(good))
     assert embedded.find(folder) == record
 
@@ -149,3 +147,52 @@ def test_an_unreachable_server_is_named_within_five_seconds(tmp_path, silent):
         with pytest.raises(DatabaseUnreachableError, match=f"127.0.0.1:{port}"):
             connect(location)
         assert time.monotonic() - begun < 5.0
+
+
+def test_two_folders_that_wish_for_one_port_at_once_get_a_server_each(tmp_path):
+    """A ping on the port does not tell who answers: the one who came too late must not take the other's server."""
+    port = embedded._free_port()
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "my_launchpad.yaml").write_text(f"embedded: true\nport: {port}\n")
+    try:
+        starters = [subprocess.Popen([sys.executable, "-c", START, str(folder)]) for folder in folders]
+        assert [starter.wait(90) for starter in starters] == [0, 0, 0]
+        records = [embedded.find(folder) for folder in folders]
+        assert len({record.port for record in records}) == 3
+        assert len({record.pid for record in records}) == 3
+        for folder, record in zip(folders, records, strict=True):
+            assert yaml.safe_load((folder / "my_launchpad.yaml").read_text())["port"] == record.port
+            assert embedded._listens(record.pid, record.port)
+    finally:
+        for folder in folders:
+            embedded.stop(folder, timeout_s=0.1)
+
+
+@pytest.mark.parametrize("damage", ["{broken", None])
+def test_a_server_whose_record_was_lost_is_found_again(folder, damage):
+    record = embedded.start(locate(None, folder))
+    path = folder / ".mlip_autopipe" / "server.json"
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage)
+    found = embedded.find(folder)
+    assert (found.pid, found.port) == (record.pid, record.port)
+    assert embedded.start(locate(None, folder)).pid == record.pid
+    assert embedded.stop(folder)
+    assert not psutil.pid_exists(record.pid) or psutil.Process(record.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_server_on_another_machine_is_neither_doubled_nor_stopped(folder):
+    location = locate(None, folder)
+    embedded.start(location)
+    path = folder / ".mlip_autopipe" / "server.json"
+    mine = path.read_text()
+    path.write_text(json.dumps({**json.loads(mine), "hostname": "node-7", "boot_id": "another"}))
+    for act in (lambda: embedded.start(location), lambda: embedded.stop(folder)):
+        with pytest.raises(EnvironmentProblemError, match="started on node-7"):
+            act()
+    path.write_text(mine)
+    assert embedded.stop(folder)

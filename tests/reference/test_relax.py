@@ -8,7 +8,6 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.units import GPa
 
-from mlip_autopipe.reference import relax as module
 from mlip_autopipe.reference.relax import relax_cell, relax_ions
 from mlip_autopipe.schemas.system import RelaxationSettings
 
@@ -187,12 +186,6 @@ class TestIons:
         before = strained.copy()
         relax_ions(strained, EMT(), fmax_eV_per_A=1e-3, max_steps=30)
         assert strained == before
-
-
-def test_the_tolerance_of_symmetry_is_the_one_strains_are_chosen_with():
-    from mlip_autopipe.heuristics import elastic
-
-    assert module.SYMMETRY_TOLERANCE_A == elastic.SYMMETRY_TOLERANCE_A
 
 
 def test_the_relaxed_cell_can_be_strained():
