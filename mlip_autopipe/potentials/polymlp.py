@@ -197,7 +197,8 @@ class PolymlpPotential(Potential):
         """Train from nothing; climb the ladder of feature sets until the evidence falls.
 
         Sets of up to 300 features are all tried; beyond, two worse ones in a row end the search, beyond 600 one does.
-        Sets with more features than there are observations are not tried.
+        Sets with more features than there are observations are not tried, nor those above 600 with fewer than six
+        observations per feature: they cost seconds and were never chosen.
         """
         start = time.perf_counter()
         if len(training) == 0:
@@ -214,7 +215,7 @@ class PolymlpPotential(Potential):
         tried: list[dict[str, Any]] = []
         worse = 0
         for features, size in ladder:
-            if best is not None and size > best.ridge.count:
+            if best is not None and not _worth_trying(size, best.ridge.count):
                 break
             ridge = BayesianRidge(size, len(elements))
             self._accumulate(ridge, features, elements, training.configurations, targets)
@@ -274,8 +275,8 @@ class PolymlpPotential(Potential):
         return np.asarray(np.sqrt(variance + trained.posterior.noise.get("force", 0.0) ** 2))
 
     def draw(self, n: int, seed: int) -> list[ForceField]:
-        """Return n samples of the posterior."""
-        return [self._with(coefficients) for coefficients in self._require().posterior.draw(n, seed)]
+        """Return n samples of the posterior, widened by the factor that calibration found for forces."""
+        return self._samples_of(n, seed, self.calibration.factor)
 
     def save(self) -> Blob:
         """Return coefficients, posterior, normal equations and calibration as bytes."""
@@ -370,9 +371,14 @@ class PolymlpPotential(Potential):
         total[trained.ridge.features :] += trained.reference_eV
         return PolymlpModel(trained.features, trained.elements, total, self.zbl)
 
+    def _samples_of(self, n: int, seed: int, width: float) -> list[ForceField]:
+        posterior = self._require().posterior
+        drawn = posterior.mean + width * (posterior.draw(n, seed) - posterior.mean)
+        return [self._with(coefficients) for coefficients in drawn]
+
     def _variance_of_draws(self, atoms: Atoms) -> FloatArray:
         if not self._samples:
-            self._samples = self.draw(_DRAWS, seed=0)
+            self._samples = self._samples_of(_DRAWS, 0, 1.0)
         forces = np.array([sample.predict(atoms).forces_eV_per_A for sample in self._samples])
         # the mean is known, so that nothing is lost by estimating it
         return np.asarray(((forces - self.predict(atoms).forces_eV_per_A) ** 2).mean(axis=(0, 2)))
@@ -436,6 +442,10 @@ class PolymlpPotential(Potential):
             candidates=tried,
             reselect=trained.configurations >= _GROWTH_BEFORE_RESELECTION * trained.configurations_at_choice,
         )
+
+
+def _worth_trying(features: int, observations: int) -> bool:
+    return features <= observations and (features <= _CHEAP or 6 * features <= observations)
 
 
 def _padded(rows: FloatArray, elements: Sequence[str]) -> FloatArray:

@@ -154,6 +154,18 @@ def test_draws_are_force_fields_around_the_mean(nickel: PolymlpPotential) -> Non
     assert atoms.get_stress().shape == (6,)
 
 
+def test_draws_are_widened_by_calibration() -> None:
+    potential = PolymlpPotential(features=SMALL)
+    potential.fit(emt_set(6, 3))
+    (one,) = emt_set(1, 4)
+    mean = potential.predict(one.atoms).energy_eV
+    narrow = potential.draw(1, seed=0)[0].predict(one.atoms).energy_eV - mean
+    potential.calibration = potential.calibration.observed(np.full(4, 0.3), np.full(4, 0.04))
+    wide = potential.draw(1, seed=0)[0].predict(one.atoms).energy_eV - mean
+    assert wide / narrow == pytest.approx(potential.calibration.factor, rel=1e-6)
+    assert potential.calibration.factor == pytest.approx(3.0, rel=1e-3)
+
+
 def test_observing_fresh_labels_calibrates() -> None:
     potential = PolymlpPotential(features=SMALL)
     potential.fit(emt_set(10, 12))
