@@ -61,10 +61,16 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -c "$minimum" 2>/dev/null; th
     "$python" -m venv --clear .venv
 fi
 extras=embedded,gpaw
-[ "$mode" = test ] && extras=$extras,dev
+if [ "$mode" = test ]; then extras=$extras,dev,polymlp; fi
 say "installing mlip-autopipe[$extras] into .venv (a few minutes the first time)"
 export GPAW_CONFIG="$PWD/tools/gpaw_siteconfig.py" PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install -qq --upgrade pip
+if [ "$mode" = test ]; then
+    # pypolymlp is built from source and needs the Eigen headers, which come as a wheel, too
+    .venv/bin/python -m pip install -qq cmeel-eigen
+    CMAKE_PREFIX_PATH=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/cmeel.prefix
+    export CMAKE_PREFIX_PATH
+fi
 .venv/bin/python -m pip install -qq -e ".[$extras]"
 .venv/bin/mlip-auto --version >/dev/null
 # one line per installed mode; test contains run
