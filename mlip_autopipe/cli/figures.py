@@ -33,7 +33,7 @@ def plot_elastic(document: dict[str, Any], path: Path) -> Path:
     _draw_parity(left, document)
     _draw_young(right, np.array(document["elastic_tensor_GPa"]))
     constants = ", ".join(
-        f"{name} = {e['value']:.1f} ± {e['stderr']:.1f}"
+        f"{name} = {e['value']:.2f} ± {e['stderr']:.2f}"
         for name, e in list(document["independent_constants_GPa"].items())[:6]
     )
     failed = "" if document["state"] == "done" else "  [a physics gate failed]"

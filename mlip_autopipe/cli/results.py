@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+SHOWN_ERROR_GPA = 0.05
+
 
 def show_results(run_name: str | None, launchpad: Path | None, out: Path | None, *, as_json: bool) -> int:
     """Print the property of a run (the latest one when none is named); return the exit code."""
@@ -122,6 +124,8 @@ def _print_elastic(document: Document) -> None:
         f"run {document['run_id']}"
     )
     tensor = Table(title="Elastic tensor (GPa), input orientation", title_justify="left", show_header=False)
+    tensor.caption = f"errors below {SHOWN_ERROR_GPA} GPa are not shown"
+    tensor.caption_justify = "left"
     for row, errors in zip(document["elastic_tensor_GPa"], document["elastic_tensor_stderr_GPa"], strict=True):
         tensor.add_row(*(_cell(c, e) for c, e in zip(row, errors, strict=True)))
     console.print(tensor)
@@ -168,7 +172,9 @@ def _print_moduli(console: Console, document: Document) -> None:
 
 def _cell(value: float, stderr: float) -> str:
     """Fit a constant and its error into a sixth of a terminal line; what symmetry makes zero is a bare 0."""
-    return f"{value:.1f}±{stderr:.1f}" if abs(value) >= 0.005 or stderr >= 0.005 else "0"
+    if abs(value) < 0.005 and stderr < 0.005:
+        return "0"
+    return f"{value:.1f}±{stderr:.1f}" if stderr >= SHOWN_ERROR_GPA else f"{value:.1f}"
 
 
 def _pm(estimate: Document) -> str:
