@@ -85,8 +85,8 @@ def run_md(
 
     An existing checkpoint is continued: with the same potential bit-equal to a run that was never stopped (if the
     calculator is deterministic and forgets its history on ``reset``); with another potential from the very state at
-    which the run stopped. Stops by trigger, time or the end leave a checkpoint at that step; a guard leaves the
-    last one before. In between, checkpoints are written at anchors, so a killed run loses at most
+    which the run stopped. Stops by trigger, time or the end leave a checkpoint at that step; a guard leaves
+    one at the last anchor before. In between, checkpoints are written at anchors, so a killed run loses at most
     `checkpoint_interval_s` and one anchor interval.
 
     Parameters
@@ -236,10 +236,12 @@ class _Run:
             if state.step % anchor_interval == 0:
                 self._anchor()
                 if self.checkpoint_path is not None and clock() - last_checkpoint >= checkpoint_interval_s:
-                    self._checkpoint()
+                    self._checkpoint(self.state)
                     last_checkpoint = clock()
         if status != "guard":
-            self._checkpoint()
+            self._checkpoint(self.state)
+        elif state.step > self.first_step:
+            self._checkpoint(self.anchor)
         wall = clock() - self.began
         watched = (watch.seconds - watch_before) if watch else 0.0
         timing = {
@@ -306,14 +308,16 @@ class _Run:
         self.writer.append(state, state.step * self.settings.time_step_fs, kelvin)
         self.output_seconds += time.perf_counter() - start
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, stop: MDState) -> None:
         start = time.perf_counter()
         # Frames first: a checkpoint must never be ahead of the trajectory.
         if self.writer is not None:
             self.writer.flush()
         if self.checkpoint_path is not None:
             memory = self.watch.memory() if self.watch else {}
-            checkpoint = Checkpoint(self.settings, self.state, self.anchor, self.sha256, memory, self.reference)
+            if memory:
+                memory["last_step"] = min(memory["last_step"], stop.step)
+            checkpoint = Checkpoint(self.settings, stop, self.anchor, self.sha256, memory, self.reference)
             write_checkpoint(self.checkpoint_path, checkpoint)
         elapsed = time.perf_counter() - start
         self.checkpoint_seconds = max(self.checkpoint_seconds, elapsed)

@@ -130,7 +130,7 @@ def test_kinetic_energy_is_canonical(ensemble: str) -> None:
         kinetic = 0.5 * AMU_A2_PER_FS2_IN_EV * state.masses * (state.velocities**2).sum(axis=1)
         return temperature(state), float(kinetic[1::2].mean()), float(kinetic[::2].mean())
 
-    _, seen = simulate(settings, atoms, ToyLJ(cutoff=5.3), 16_000, observe)
+    _, seen = simulate(settings, atoms, ToyLJ(cutoff=5.3), 12_000, observe)
     kelvin = seen[1000:, 0]
     assert abs(kelvin.mean() - 50.0) < 4 * max(standard_error(kelvin), 0.1)
     assert kelvin.var() == pytest.approx(2 * 50.0**2 / 93, rel=0.2)
@@ -217,7 +217,7 @@ def test_constant_pressure() -> None:
         return float(pressure_tensor_diagonal(state).mean()) / GPA_IN_EV_PER_A3
 
     calculator = ToyLJ(cutoff=5.1)
-    _, pressure = simulate(settings, atoms, calculator, 8000, with_stress)
+    _, pressure = simulate(settings, atoms, calculator, 5000, with_stress)
     pressure = pressure[500:]
     # Error of the mean volume, turned into pressure by a modulus of about 3 GPa.
     assert abs(pressure.mean() - target) < 4 * np.hypot(standard_error(pressure), 3.0 * error / one)

@@ -196,8 +196,13 @@ def test_guards_stop(limits: dict, run: dict, kind: str, tmp_path: Path) -> None
     assert outcome.event.kind == kind
     assert outcome.event.step == outcome.step
     assert str(outcome.step) in outcome.event.message
-    if path.exists():
-        assert read_checkpoint(path).stop.step < outcome.step
+    if outcome.step:
+        before = read_checkpoint(path).stop.step
+        assert before == 20 * ((outcome.step - 1) // 20)
+        again = run_md(settings(**({"ensemble": "nve"} | run)), copper(), EMT(), 200, **options)
+        assert (again.first_step, again.step) == (before, outcome.step)
+    else:
+        assert not path.exists()
 
 
 def test_distance_guard_agrees_with_brute_force() -> None:
@@ -228,6 +233,7 @@ def test_nan_stops(tmp_path: Path) -> None:
     assert outcome.status == "guard"
     assert outcome.event.kind == "not_finite"
     assert outcome.step == 7
+    assert np.isfinite(read_checkpoint(tmp_path / "c").stop.positions).all()
 
 
 def test_other_run_or_damaged_file_is_refused(tmp_path: Path) -> None:
