@@ -42,7 +42,7 @@ class StubEngine(ReferenceEngine):
 
 @pytest.fixture
 def stub_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = next(v for v in map(registry.__dict__.get, ("_TARGETS", "_targets")) if isinstance(v, dict))
+    targets = registry.ENGINES.targets
     monkeypatch.setitem(targets, "stub", f"{StubEngine.__module__}:{StubEngine.__name__}")
 
 

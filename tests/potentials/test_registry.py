@@ -9,7 +9,7 @@ from mlip_autopipe.potentials.errors import PotentialFileError
 
 
 def test_names_and_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_targets", dict(registry._targets))
+    monkeypatch.setattr(registry.POTENTIALS, "targets", dict(registry.POTENTIALS.targets))
     assert "polymlp" in registry.potential_names()
     with pytest.raises(InvalidInputError, match="did you mean 'polymlp'"):
         registry.potential_class("polympl")

@@ -4,6 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from mlip_autopipe import plugins
 from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
 from mlip_autopipe.reference import registry
 from mlip_autopipe.reference.ase_engine import ASEEngine
@@ -16,12 +17,12 @@ FAKE = f"{FakeEngine.__module__}:FakeEngine"
 
 @pytest.fixture(autouse=True)
 def _own_table(monkeypatch):
-    monkeypatch.setattr(registry, "_targets", dict(registry._targets))
+    monkeypatch.setattr(registry.ENGINES, "targets", dict(registry.ENGINES.targets))
 
 
 def _provide(monkeypatch, name, target):
-    points = [EntryPoint(name, target, registry.ENTRY_POINT_GROUP)]
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: points if group == points[0].group else [])
+    points = [EntryPoint(name, target, registry.ENGINES.group)]
+    monkeypatch.setattr(plugins, "entry_points", lambda *, group: points if group == points[0].group else [])
 
 
 def test_built_in_engines():
