@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.potentials.errors import TrainingError
+from mlip_autopipe.potentials.extxyz import read_extxyz, write_extxyz
 from mlip_autopipe.schemas.label import ReferenceLabel
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 FloatArray = NDArray[np.float64]
-
-FORCE_WEIGHT_COLUMN = "force_weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,35 +156,13 @@ class TrainingSet:
         return sum(3 * int((c.force_weights > 0).sum()) for c in self if c.forces_eV_per_A is not None)
 
     def write_extxyz(self, path: str | Path) -> None:
-        """Write extended XYZ, with the force weights in the column ``force_weight``.
-
-        Positions and forces have eight decimals.
-        """
-        from ase.io import write
-
-        write(path, [_with_numbers(one) for one in self], format="extxyz")
+        """Write extended XYZ, see `extxyz.write_extxyz`."""
+        write_extxyz(path, self)
 
     @classmethod
     def read_extxyz(cls, path: str | Path) -> TrainingSet:
-        """Read extended XYZ as `write_extxyz` or ASE writes it.
-
-        Raises
-        ------
-        InvalidInputError
-            The file is not there, cannot be read, or holds no energies and forces.
-        """
-        from ase.io import read
-
-        try:
-            frames: Sequence[Atoms] = read(path, index=":", format="extxyz")
-        except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
-            raise InvalidInputError(f"{path} cannot be read as extended XYZ: {error}") from error
-        found = cls.of(_from_frame(frame) for frame in frames)
-        if not any(c.energy_eV is not None or c.forces_eV_per_A is not None for c in found):
-            raise InvalidInputError(
-                f"{path} holds no energies and forces; write them with ASE (energy=, forces= in the comment line)"
-            )
-        return found
+        """Read extended XYZ; raises as `extxyz.read_extxyz`."""
+        return cls.of(read_extxyz(path))
 
 
 def least_squares_atomic_energies(training: Iterable[Configuration], elements: Sequence[str]) -> dict[str, float]:
@@ -221,38 +197,3 @@ def _atoms(structure: Mapping[str, Any]) -> Atoms:
 
 def _array(value: Any) -> FloatArray | None:
     return None if value is None else np.array(value, float)
-
-
-def _with_numbers(configuration: Configuration) -> Atoms:
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    atoms = configuration.atoms.copy()
-    atoms.calc = SinglePointCalculator(
-        atoms,
-        energy=configuration.energy_eV,
-        forces=configuration.forces_eV_per_A,
-        stress=configuration.stress_eV_per_A3,
-    )
-    atoms.set_array(FORCE_WEIGHT_COLUMN, configuration.force_weights)
-    atoms.info |= {"energy_weight": configuration.energy_weight, "stress_weight": configuration.stress_weight}
-    if configuration.label_id:
-        atoms.info["label_id"] = configuration.label_id
-    return atoms
-
-
-def _from_frame(frame: Atoms) -> Configuration:
-    results = dict(frame.calc.results) if frame.calc is not None else {}
-    atoms = frame.copy()
-    atoms.calc = None
-    weights = atoms.arrays.pop(FORCE_WEIGHT_COLUMN, np.empty(0))
-    label_id = atoms.info.pop("label_id", None)
-    return Configuration(
-        atoms=atoms,
-        energy_eV=results.get("energy"),
-        forces_eV_per_A=_array(results.get("forces")),
-        stress_eV_per_A3=_array(results.get("stress")),
-        force_weights=np.array(weights, float),
-        energy_weight=float(atoms.info.pop("energy_weight", 1.0)),
-        stress_weight=float(atoms.info.pop("stress_weight", 1.0)),
-        label_id=None if label_id is None else str(label_id),
-    )
