@@ -41,7 +41,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             arrays = {key: found[key] for key in found.files}
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise PotentialFileError(f"these bytes hold no potential, or a damaged one: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise PotentialFileError("these bytes hold no potential of this package")

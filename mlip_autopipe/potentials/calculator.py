@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase.calculators.calculator import Calculator, all_changes
 
+from mlip_autopipe.potentials.base import Potential
+from mlip_autopipe.potentials.errors import PredictionError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from mlip_autopipe.potentials.base import ForceField
 
@@ -45,3 +50,26 @@ class ForceFieldCalculator(Calculator):
             "stress": found.stress_eV_per_A3,
         }
         self.results = results
+
+    def force_std(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Return the calibrated standard deviation of a force component per atom, shape (n,), eV/A.
+
+        It costs several force calls, and is computed at each call of this method only. It is not among ``results``,
+        which ASE allows to hold nothing but its own quantities.
+
+        Parameters
+        ----------
+        atoms
+            By default those of the last calculation.
+
+        Raises
+        ------
+        PredictionError
+            No atoms, or the force field is a sample, which states no uncertainty.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise PredictionError("nothing was calculated yet; give the atoms: calculator.force_std(atoms)")
+        if not isinstance(self.force_field, Potential):
+            raise PredictionError("a sample drawn from a potential states no uncertainty; ask the potential itself")
+        return self.force_field.force_std(atoms)

@@ -5,11 +5,18 @@ A package adds its own with an entry point in the group ``mlip_autopipe.potentia
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.plugins import PluginTable
 from mlip_autopipe.potentials.base import Potential
 from mlip_autopipe.potentials.blob import backend_of
+from mlip_autopipe.potentials.errors import PotentialFileError
+from mlip_autopipe.potentials.files import read_potential_file
+
+if TYPE_CHECKING:
+    from mlip_autopipe.potentials.calculator import ForceFieldCalculator
 
 POTENTIALS: PluginTable[Potential] = PluginTable(
     what="potential",
@@ -52,3 +59,31 @@ def load_potential(data: bytes, *, sha256: str | None = None) -> Potential:
     kind = potential_class(backend_of(data))
     kind.check_available()
     return kind.load(data, sha256=sha256)
+
+
+def load_calculator(path: str | Path) -> ForceFieldCalculator:
+    """Return the ASE calculator of a potential file (``.mlip``).
+
+    Energy, forces and stress come as from any calculator; ``calculator.force_std(atoms)`` gives the calibrated
+    uncertainty of the forces.
+
+    Examples
+    --------
+    >>> from mlip_autopipe.potentials.registry import load_calculator  # doctest: +SKIP
+    >>> atoms.calc = load_calculator("ni.mlip")  # doctest: +SKIP
+    >>> print(atoms.get_potential_energy())  # doctest: +SKIP
+
+    Raises
+    ------
+    PotentialFileError
+        The file is missing, damaged, or no potential of this package.
+    EnvironmentProblemError
+        The potential's backend is not installed.
+    """
+    from mlip_autopipe.potentials.calculator import ForceFieldCalculator
+
+    data = read_potential_file(path)
+    try:
+        return ForceFieldCalculator(load_potential(data))
+    except (InvalidInputError, PotentialFileError) as error:
+        raise PotentialFileError(f"{path}: {error}") from error

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
 from mlip_autopipe.potentials import registry
 from mlip_autopipe.potentials.blob import pack, unpack
 from mlip_autopipe.potentials.errors import PotentialFileError
+from tests.potentials.helpers import emt_set
 
 
 def test_names_and_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +33,28 @@ def test_bytes_that_hold_no_potential() -> None:
         unpack(pack("polymlp", {"format_version": 99}, {}))
     with pytest.raises(InvalidInputError, match="unknown potential"):
         registry.load_potential(pack("other", {}, {}))
+
+
+def test_a_calculator_from_a_file(tmp_path: Path) -> None:
+    potential = registry.make_potential("polymlp", largest=30)
+    potential.fit(emt_set(3, 0))
+    path = tmp_path / "ni.mlip"
+    path.write_bytes(potential.save().data)
+    atoms = emt_set(1, 1).configurations[0].atoms
+    atoms.calc = registry.load_calculator(path)
+    assert atoms.get_potential_energy() == pytest.approx(potential.predict(atoms).energy_eV, abs=1e-10)
+    assert np.allclose(atoms.calc.force_std(atoms), potential.force_std(atoms), rtol=1e-6)
+
+
+def test_files_that_give_no_calculator(tmp_path: Path) -> None:
+    path = tmp_path / "x.mlip"
+    whole = pack("polymlp", {}, {"mean": np.zeros(500)})
+    for data in (b"elements: Ni\n", whole[: len(whole) // 2], whole, pack("other", {}, {})):
+        path.write_bytes(data)
+        with pytest.raises(PotentialFileError, match=r"x\.mlip: "):
+            registry.load_calculator(path)
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(PotentialFileError, match=r"x\.mlip: .*damaged"):
+        registry.load_calculator(path)
