@@ -84,6 +84,28 @@ class FitReport:
     reselect: bool = False
 
 
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a trained model is, for model cards.
+
+    Attributes
+    ----------
+    model
+        Feature set or architecture.
+    parameters
+        Number of trained coefficients, where known.
+    cutoff_A
+        Radius of the neighbourhood that an atom sees directly.
+    settings
+        What else defines the model; JSON data.
+    """
+
+    model: str
+    parameters: int | None = None
+    cutoff_A: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
 class ForceField(ABC):
     """Anything that gives energy, forces and stress."""
 
@@ -176,6 +198,10 @@ class Potential(ForceField):
     @classmethod
     def check_available(cls) -> None:
         """Raise `EnvironmentProblemError` when the trainer is not installed on this machine."""
+
+    def describe(self) -> ModelDescription:
+        """Return what the trained model is."""
+        return ModelDescription(model=self.name)
 
     def force_std(self, atoms: Atoms) -> FloatArray:
         """Return the calibrated standard deviation of a force component per atom, shape (n,), eV/A."""

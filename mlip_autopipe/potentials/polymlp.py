@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip_autopipe.errors import EnvironmentProblemError, InvalidInputError
-from mlip_autopipe.potentials.base import Blob, FitReport, ForceField, Potential, Prediction, check_sha256
+from mlip_autopipe.potentials.base import (
+    Blob,
+    FitReport,
+    ForceField,
+    ModelDescription,
+    Potential,
+    Prediction,
+    check_sha256,
+)
 from mlip_autopipe.potentials.bayesian_ridge import KINDS, BayesianRidge, NormalEquations, Posterior
 from mlip_autopipe.potentials.blob import pack, unpack
 from mlip_autopipe.potentials.calibration import Calibration
@@ -277,6 +285,22 @@ class PolymlpPotential(Potential):
     def draw(self, n: int, seed: int) -> list[ForceField]:
         """Return n samples of the posterior, widened by the factor that calibration found for forces."""
         return self._samples_of(n, seed, self.calibration.factor)
+
+    def describe(self) -> ModelDescription:
+        """Return the feature set, its size and the baseline."""
+        trained = self._require()
+        return ModelDescription(
+            model=trained.features.name,
+            parameters=len(trained.posterior.mean),
+            cutoff_A=trained.features.cutoff_A,
+            settings={
+                "features": trained.features.as_dict(),
+                "zbl": {"inner": self.zbl.inner, "outer": self.zbl.outer},
+                "atomic_energies_eV": self.model.atomic_energies_eV,
+                "noise": dict(trained.posterior.noise),
+                "uncertainty": self.uncertainty,
+            },
+        )
 
     def save(self) -> Blob:
         """Return coefficients, posterior, normal equations and calibration as bytes."""
