@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from mlip_autopipe.potentials.base import Potential
-from mlip_autopipe.potentials.calibration import LEVEL
+from mlip_autopipe.potentials.calibration import LEVEL, Calibration
 from mlip_autopipe.potentials.dataset import TrainingSet
 from mlip_autopipe.potentials.validation import errors_on
 from mlip_autopipe.potentials.validity import range_of_validity
@@ -16,6 +16,7 @@ from mlip_autopipe.schemas.label import ReferenceLabel
 from mlip_autopipe.schemas.model_card import (
     MAX_LABEL_IDS,
     CalibrationSummary,
+    CoverageMethod,
     ModelCard,
     PotentialErrors,
     Range,
@@ -26,6 +27,7 @@ from mlip_autopipe.schemas.model_card import (
 PACKAGES = ("mlip-autopipe", "numpy", "scipy", "ase", "pypolymlp", "mace-torch", "torch")
 
 _LOW_COVERAGE = 0.8
+_ENOUGH_LABELS = 5
 _OVERFITTED = 2.0
 
 
@@ -40,6 +42,7 @@ def build_model_card(
     temperature_K: Range | None = None,
     seeds: Mapping[str, int] | None = None,
     run_id: str | None = None,
+    coverage_method: CoverageMethod = "later_labels",
     failure: str | None = None,
     warnings: Sequence[str] = (),
 ) -> ModelCard:
@@ -65,6 +68,8 @@ def build_model_card(
         Seed per random choice.
     run_id
         The run that trained it.
+    coverage_method
+        How coverage is measured; ``leave_one_out`` is for labels that were all predicted by the same potential.
     failure
         Why the potential is not what was asked for.
     warnings
@@ -79,7 +84,7 @@ def build_model_card(
     reference = _reference(labels)
     errors = errors_on(potential, training)
     errors_held_out = errors_on(potential, held_out) if held_out else None
-    calibration = calibration_summary(potential)
+    calibration = calibration_summary(potential, coverage_method)
     found = _warnings(training, reference, errors, errors_held_out, calibration)
     return ModelCard(
         state="done" if failure is None else "failed",
@@ -106,17 +111,39 @@ def build_model_card(
     )
 
 
-def calibration_summary(potential: Potential) -> CalibrationSummary:
+def calibration_summary(potential: Potential, coverage_method: CoverageMethod = "later_labels") -> CalibrationSummary:
     """Return what is known of a potential's stated uncertainty."""
     calibration = potential.calibration
+    if coverage_method == "leave_one_out":
+        coverage, labels = leave_one_out_coverage(calibration)
+    else:
+        coverage, labels = calibration.covered_fraction(), sum(one.ready for one in calibration.coverage)
     return CalibrationSummary(
         factor=calibration.factor,
         ready=calibration.is_ready,
         labels=len(calibration.coverage),
         nominal=LEVEL,
-        coverage=calibration.covered_fraction(),
-        coverage_labels=sum(one.ready for one in calibration.coverage),
+        coverage=coverage,
+        coverage_labels=labels,
+        coverage_method=coverage_method,
     )
+
+
+def leave_one_out_coverage(calibration: Calibration) -> tuple[float | None, int]:
+    """Return the share of atoms inside the interval that the other labels lead to, and the number of labels.
+
+    Uses every label of the window, where coverage on later labels leaves out those that came before calibration was
+    ready. None while it is not.
+    """
+    entries = calibration.entries
+    if not calibration.is_ready or len(entries) < 2:
+        return None, 0
+    covered = 0.0
+    for k, entry in enumerate(entries):
+        others = Calibration(window=len(entries), minimum_labels=1, entries=entries[:k] + entries[k + 1 :])
+        quantile = others.quantile
+        covered += entry.atoms * sum(ratio <= quantile for ratio in entry.ratios) / len(entry.ratios)
+    return covered / sum(entry.atoms for entry in entries), len(entries)
 
 
 def package_versions() -> dict[str, str]:
@@ -185,9 +212,14 @@ def _warnings(
             )
     if not calibration.ready:
         found.append(f"the force uncertainty rests on {calibration.labels} fresh labels only and is a cautious guess")
-    elif calibration.coverage is not None and calibration.coverage < _LOW_COVERAGE:
+    elif _is_low(calibration):
         found.append(
             f"the {calibration.nominal:.0%} interval of forces held for only {calibration.coverage:.0%} of the atoms "
             f"of {calibration.coverage_labels} fresh labels"
         )
     return found
+
+
+def _is_low(calibration: CalibrationSummary) -> bool:
+    measured = calibration.coverage is not None and calibration.coverage_labels >= _ENOUGH_LABELS
+    return measured and (calibration.coverage or 0.0) < _LOW_COVERAGE

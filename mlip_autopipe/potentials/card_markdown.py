@@ -74,8 +74,8 @@ def _calibration(card: ModelCard) -> str:
     ]
     if c.coverage is not None:
         sentences.append(
-            f"The {c.nominal:.0%} interval held for {c.coverage:.1%} of the atoms of {c.coverage_labels} labels that "
-            "came after calibration was ready."
+            f"The {c.nominal:.0%} interval held for {c.coverage:.1%} of the atoms of {c.coverage_labels} labels, "
+            + ("each left out of calibration." if c.coverage_method == "leave_one_out" else "predicted before use.")
         )
     return "\n".join(sentences)
 

@@ -51,9 +51,9 @@ def read_extxyz(path: str | Path) -> list[Configuration]:
         frames: Sequence[Atoms] = read(path, index=":", format="extxyz")
     except KeyError as error:
         raise InvalidInputError(f"{path} cannot be read as extended XYZ: unknown element or column {error}") from error
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, IndexError, StopIteration) as error:
+    except (OSError, ValueError, IndexError, StopIteration) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # ASE's own complaints are OSErrors, too
+            raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
         raise InvalidInputError(f"{path} cannot be read as extended XYZ: {error}") from error
     found = []
     for number, frame in enumerate(frames, start=1):

@@ -12,6 +12,8 @@ MODEL_CARD_VERSION: Final = 1
 MAX_LABEL_IDS: Final = 500
 """A card names at most so many labels; of more it keeps the hash."""
 
+CoverageMethod = Literal["later_labels", "leave_one_out"]
+
 Range = tuple[float, float]
 """Smallest and largest value."""
 
@@ -63,10 +65,13 @@ class CalibrationSummary(StrictModel):
     ready: bool = Field(description="False: there were too few fresh labels, the factor is a cautious guess.")
     labels: int = Field(ge=0, description="Fresh labels that were compared so far.")
     nominal: float = Field(gt=0, lt=1, description="Share of atoms that the stated interval should hold.")
-    coverage: float | None = Field(
-        None, ge=0, le=1, description="Share that it did hold on labels that came after calibration was ready."
+    coverage: float | None = Field(None, ge=0, le=1, description="Share that it did hold.")
+    coverage_labels: int = Field(0, ge=0, description="Labels on which that was measured.")
+    coverage_method: CoverageMethod = Field(
+        "later_labels",
+        description="'later_labels': on labels that came after calibration was ready, each compared with the interval "
+        "of its time. 'leave_one_out': on each label with the interval that the others lead to.",
     )
-    coverage_labels: int = Field(0, ge=0, description="Number of those labels.")
 
 
 class RangeOfValidity(StrictModel):

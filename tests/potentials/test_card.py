@@ -9,7 +9,8 @@ import pytest
 from ase import Atoms
 
 from mlip_autopipe.potentials.base import Prediction
-from mlip_autopipe.potentials.card import build_model_card, calibration_summary
+from mlip_autopipe.potentials.calibration import Calibration
+from mlip_autopipe.potentials.card import build_model_card, calibration_summary, leave_one_out_coverage
 from mlip_autopipe.potentials.dataset import TrainingSet
 from mlip_autopipe.potentials.polymlp import PolymlpPotential
 from mlip_autopipe.schemas.label import ReferenceLabel
@@ -121,13 +122,36 @@ def test_what_the_numbers_say_is_warned_of() -> None:
     assert "mine" in warnings(training, warnings=["mine"])
 
 
+def with_ratios(*ratios: float) -> Calibration:
+    calibration = Calibration()
+    for ratio in ratios:
+        calibration = calibration.observed(np.full(4, ratio), np.ones(4))
+    return calibration
+
+
 def test_an_interval_that_does_not_hold_is_warned_of() -> None:
-    potential = ShiftedEMT(raw_std=0.05)
-    for one in emt_set(10, 5):
-        potential.observe(one)
-    for one in emt_set(2, 6):
-        potential.observe(replace(one, forces_eV_per_A=one.forces_eV_per_A + 5))
-    assert "held for only 0% of the atoms of 2 fresh labels" in warnings(emt_set(2, 7), potential=potential)
+    potential = ShiftedEMT()
+    potential.calibration = with_ratios(*[1.0] * 10, *[10.0**k for k in range(1, 6)])
+    assert "held for only 0% of the atoms of 5 fresh labels" in warnings(emt_set(2, 7), potential=potential)
+    potential.calibration = with_ratios(*[1.0] * 10, 10.0)
+    assert "held for only" not in warnings(emt_set(2, 7), potential=potential), "one label proves nothing"
+
+
+def test_leave_one_out_coverage_uses_every_label() -> None:
+    assert leave_one_out_coverage(with_ratios(*[1.0] * 9)) == (None, 0)
+    assert leave_one_out_coverage(with_ratios(*np.linspace(1, 2, 20))) == (pytest.approx(18 / 20), 20)
+    assert leave_one_out_coverage(with_ratios(*[3.0] * 12)) == (1.0, 12)
+
+
+def test_leave_one_out_coverage_of_exchangeable_labels_is_the_nominal_one() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        calibration = Calibration()
+        for scale in rng.uniform(0.5, 2, 20):
+            calibration = calibration.observed(scale * rng.chisquare(3, 16) ** 0.5, np.ones(16))
+        found.append(leave_one_out_coverage(calibration)[0])
+    assert np.mean(found) == pytest.approx(0.9, abs=0.015)
 
 
 def test_a_failed_potential_says_why() -> None:

@@ -80,7 +80,10 @@ def test_bad_files_are_one_sentence(tmp_path: Path, header: str, atom: str, sent
 def test_a_cut_file_a_folder_and_no_file(tmp_path: Path) -> None:
     path = file(tmp_path, f"{CELL} {COLUMNS} energy=1", "Ni 0 0 0 0 0 0")
     path.write_text(path.read_text().replace("1\n", "2\n", 1))
-    with pytest.raises(InvalidInputError, match="1 atoms, expected 2"):
+    with pytest.raises(InvalidInputError, match=r"as extended XYZ: .*1 atoms, expected 2"):
+        read_extxyz(path)
+    path.write_text("hello\n")
+    with pytest.raises(InvalidInputError, match=r"as extended XYZ: .*hello"):
         read_extxyz(path)
     with pytest.raises(InvalidInputError, match="Is a directory"):
         read_extxyz(tmp_path)
