@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The embedded database server of this folder.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+potential_app = typer.Typer(help="The potential that a run has learned.", no_args_is_help=True)
+app.add_typer(potential_app, name="potential")
+dataset_app = typer.Typer(help="The labels that a run has paid for.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="The input file (YAML).")]
 LaunchPadFile = Annotated[
@@ -36,6 +40,7 @@ LaunchPadFile = Annotated[
     ),
 ]
 Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run id or project name; omitted: the latest.")]
+LearningRun = Annotated[str, typer.Argument(metavar="RUN", help="Run id or project name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutDir = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results.json and the plot.")]
 
@@ -63,7 +68,8 @@ def main() -> None:
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's usage errors, which typer may bring along itself
         if usage is not None:
-            _say_error(f"{usage().rstrip('.')}; see `mlip-auto --help`")
+            if sentence := usage().rstrip("."):  # none where the help was shown instead
+                _say_error(f"{sentence}; see `mlip-auto --help`")
             code = EXIT_INVALID_INPUT
         elif debug:
             raise
@@ -179,6 +185,51 @@ def results(
     from mlip_autopipe.cli.results import show_results
 
     raise typer.Exit(show_results(run_name, launchpad, out, as_json=as_json))
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Extended XYZ with energies and forces.")],
+    backend: Annotated[str, typer.Option("--backend", help="polymlp, or mace.")] = "polymlp",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.")] = Path("potential"),
+    held_out: Annotated[
+        float, typer.Option("--held-out", metavar="FRACTION", help="Share kept for testing and calibration.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses what is held out.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a potential on a dataset; needs no database."""
+    from mlip_autopipe.cli.train import train_dataset
+
+    train_dataset(dataset, out, backend=backend, held_out_fraction=held_out, seed=seed, as_json=as_json)
+
+
+@potential_app.command("export")
+def potential_export(
+    run_name: LearningRun,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write; omitted: RUN.mlip.")
+    ] = None,
+    launchpad: LaunchPadFile = None,
+) -> None:
+    """Write a run's potential and its model card, and show how ASE uses it."""
+    from mlip_autopipe.cli.potential import export_potential
+
+    export_potential(run_name, out, launchpad)
+
+
+@dataset_app.command("export")
+def dataset_export(
+    run_name: LearningRun,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write; omitted: RUN.extxyz.")
+    ] = None,
+    launchpad: LaunchPadFile = None,
+) -> None:
+    """Write a run's labels as extended XYZ with force masks."""
+    from mlip_autopipe.cli.potential import export_dataset
+
+    export_dataset(run_name, out, launchpad)
 
 
 @app.command()
