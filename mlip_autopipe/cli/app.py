@@ -196,12 +196,23 @@ def train(
         float, typer.Option("--held-out", metavar="FRACTION", help="Share kept for testing and calibration.")
     ] = 0.2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses what is held out.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the backend; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a potential on a dataset; needs no database."""
     from mlip_autopipe.cli.train import train_dataset
 
-    train_dataset(dataset, out, backend=backend, held_out_fraction=held_out, seed=seed, as_json=as_json)
+    train_dataset(
+        dataset,
+        out,
+        backend=backend,
+        held_out_fraction=held_out,
+        seed=seed,
+        assignments=settings or [],
+        as_json=as_json,
+    )
 
 
 @potential_app.command("export")

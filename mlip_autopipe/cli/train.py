@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.cli.files import require_writable, write_all
 from mlip_autopipe.cli.potential_figure import potential_figure
+from mlip_autopipe.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mlip_autopipe.potentials.train_alone import TrainedAlone
@@ -20,12 +22,20 @@ POTENTIAL_NAME = "potential.mlip"
 
 
 def train_dataset(
-    dataset: Path, out: Path, *, backend: str, held_out_fraction: float, seed: int, as_json: bool
+    dataset: Path,
+    out: Path,
+    *,
+    backend: str,
+    held_out_fraction: float,
+    seed: int,
+    assignments: Sequence[str] = (),
+    as_json: bool,
 ) -> None:
     """Train on a dataset and write potential, model card and figure into a folder, all or nothing."""
     from mlip_autopipe.potentials.dataset import TrainingSet
     from mlip_autopipe.potentials.train_alone import train_alone
 
+    settings = parse_settings(assignments)
     require_writable(out)
     data = TrainingSet.read_extxyz(dataset)
     with redirect_stdout(sys.stderr):  # a trainer may talk, and what is printed here may be read by a program
@@ -35,6 +45,7 @@ def train_dataset(
             backend=backend,
             held_out_fraction=held_out_fraction,
             seed=seed,
+            settings=settings,
         )
     files = write_all(out, {POTENTIAL_NAME: trained.blob.data, **card_files(trained.card), **_figure(trained)})
     if as_json:
@@ -44,6 +55,31 @@ def train_dataset(
     print_card(trained.card)
     print("wrote " + ", ".join(str(path) for path in files))
     print_usage(out / POTENTIAL_NAME)
+
+
+def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of ``NAME=VALUE`` texts; a value is what it is in YAML.
+
+    >>> parse_settings(["members=3", "device=cpu"])
+    {'members': 3, 'device': 'cpu'}
+
+    Raises
+    ------
+    InvalidInputError
+        There is no ``=``, or the value is not valid YAML.
+    """
+    import yaml
+
+    found = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise InvalidInputError(f"--set {text}: write NAME=VALUE, e.g. --set cutoff_A=5.0")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InvalidInputError(f"--set {text}: {value!r} is not a valid YAML value") from None
+    return found
 
 
 def card_files(card: ModelCard, stem: str = "model_card") -> dict[str, bytes]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.potentials.base import Blob, FitReport, Potential
 from mlip_autopipe.potentials.card import build_model_card
 from mlip_autopipe.potentials.dataset import TrainingSet
-from mlip_autopipe.potentials.registry import make_potential
+from mlip_autopipe.potentials.registry import make_potential, potential_class
 from mlip_autopipe.potentials.split import split_held_out
 from mlip_autopipe.schemas.model_card import ModelCard
+from mlip_autopipe.schemas.words import suggestion
 
 DEFAULT_HELD_OUT: Final = 0.2
 
@@ -36,6 +39,7 @@ def train_alone(
     backend: str = "polymlp",
     held_out_fraction: float = DEFAULT_HELD_OUT,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> TrainedAlone:
     """Train a potential on a part of a dataset, and calibrate its uncertainty on the rest.
 
@@ -54,15 +58,17 @@ def train_alone(
         See `split_held_out`; 0 trains on everything and calibrates nothing.
     seed
         Of the split.
+    settings
+        Keywords of the backend; left out: its defaults.
 
     Raises
     ------
     InvalidInputError
-        Too few configurations, no forces, or an unknown backend.
+        Too few configurations, no forces, an unknown backend, or settings that it does not take.
     TrainingError
         The fit gave no usable potential.
     """
-    potential = make_potential(backend)
+    potential = _make(backend, settings or {})
     training, held_out = split_held_out(dataset, held_out_fraction, seed)
     if training.force_components == 0:
         raise InvalidInputError(
@@ -82,3 +88,15 @@ def train_alone(
         seeds={"split": seed},
     )
     return TrainedAlone(potential, blob, report, card, training, held_out)
+
+
+def _make(backend: str, settings: Mapping[str, Any]) -> Potential:
+    known = inspect.signature(potential_class(backend)).parameters
+    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+        for name in settings:
+            if name not in known:
+                raise InvalidInputError(f"potential {backend} has no setting {name!r}{suggestion(name, known)}")
+    try:
+        return make_potential(backend, **settings)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"potential {backend} does not take these settings: {error}") from error

@@ -25,8 +25,8 @@ NAMES = ["model_card.json", "model_card.md", "parity.png", "potential.mlip"]
 class QuickPolymlp(PolymlpPotential):
     """Has a small feature set only."""
 
-    def __init__(self, **settings):
-        super().__init__(**{"largest": 20, **settings})
+    def __init__(self, *, largest=20, **settings):
+        super().__init__(largest=largest, **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +87,10 @@ def test_the_potential_is_that_of_the_training_part_and_its_stated_errors_are_tr
     assert card.errors_held_out.force_meV_per_A.rmse == pytest.approx(1e3 * rmse, rel=1e-6)
 
 
-def test_the_same_seed_gives_the_same_potential(dataset, invoke):
+def test_the_same_seed_gives_the_same_potential(clean_dir, invoke):
+    emt_set(6, 0).write_extxyz("few.extxyz")
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert invoke("train", dataset, "--out", out, "--seed", seed).code == 0
+        assert invoke("train", "few.extxyz", "--out", out, "--seed", seed).code == 0
     a, b, c = (Path(out, "potential.mlip").read_bytes() for out in "abc")
     assert a == b
     assert a != c
@@ -168,6 +169,23 @@ def test_bad_options(dataset, invoke):
     expect(invoke("train", dataset, "--held-out", 1), 2, "held-out fraction is 1,")
     expect(invoke("train", dataset, "--backend", "polympl"), 2, "did you mean 'polymlp'")
     expect(invoke("train", dataset, "--seed", -1), 2, "--seed")
+
+
+def test_settings_of_the_backend(dataset, invoke, monkeypatch):
+    assert invoke("train", dataset, "--set", "cutoff_A=4.5", "--set", "uncertainty=draws").code == 0
+    card = ModelCard.model_validate_json(Path("potential/model_card.json").read_text())
+    assert card.cutoff_A == 4.5
+    assert card.settings["uncertainty"] == "draws"
+    monkeypatch.setattr(registry.POTENTIALS, "targets", {"polymlp": f"{PolymlpPotential.__module__}:PolymlpPotential"})
+    for text, sentence in (
+        ("cutoff_A", "write NAME=VALUE"),
+        ("cutoff_A=[", "is not a valid YAML value"),
+        ("cutof_A=5", "no setting 'cutof_A'; did you mean 'cutoff_A'?"),
+        ("cutoff_A=wide", "does not take these settings"),
+        ("cutoff_A=0.5", "must be more than 1"),
+    ):
+        outcome = invoke("train", dataset, "--out", "x", "--set", text)
+        expect(outcome, 2, sentence, "x")
 
 
 def test_an_unwritable_folder_is_found_before_training(dataset, invoke, monkeypatch):

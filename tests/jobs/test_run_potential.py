@@ -11,6 +11,7 @@ from jobflow import JobStore
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.jobs.blobs import BlobError, BlobStore
 from mlip_autopipe.jobs.run_potential import (
+    LabelWeights,
     MissingLabelError,
     dataset_of_run,
     model_card_of_run,
@@ -54,7 +55,9 @@ def test_the_document_and_the_potential(store: JobStore) -> None:
 def test_the_newest_potential_counts(memory_jobstore: JobStore) -> None:
     store_learned_run(memory_jobstore)
     newer = {"run_id": RUN_ID, "kind": "otf", "potential_sha256": "f" * 64, "label_ids": []}
-    for uuid, output, time in (("a", newer, "2031"), ("b", {**newer, "potential_sha256": None}, "2032")):
+    others = {"b": {"potential_sha256": None}, "c": {"arm": "random"}, "d": {"kind": "otf_generation"}}
+    documents = [("a", newer, "2031"), *((uuid, {**newer, **change}, "2032") for uuid, change in others.items())]
+    for uuid, output, time in documents:
         document = {"uuid": uuid, "index": 1, "completed_at": time, "output": output}
         documents_of(memory_jobstore).insert_one(document)
     assert potential_of_run(memory_jobstore, RUN_ID).potential_sha256 == "f" * 64
@@ -82,10 +85,13 @@ def test_the_dataset_carries_masks_and_parts(store: JobStore, tmp_path: Any) -> 
 def test_labels_with_a_mapping_of_weights(memory_jobstore: JobStore) -> None:
     store_learned_run(memory_jobstore)
     first, second = LEARNED.label_ids[:2]
-    found = training_data(memory_jobstore, [second, first], {first: [0, 0.5, 1, 1]})
+    weights = LabelWeights({first: [0, 0.5, 1, 1]}, energy={first: 0.0}, stress={second: 4.0})
+    found = training_data(memory_jobstore, [second, first], weights)
     assert [one.label_id for one in found] == [second, first]
     assert found.configurations[1].force_weights.tolist() == [0, 0.5, 1, 1]
     assert found.configurations[0].force_weights.tolist() == [1] * len(found.configurations[0].atoms)
+    assert [one.energy_weight for one in found] == [1, 0]
+    assert [one.stress_weight for one in found] == [4, 1]
 
 
 def test_the_card_knows_labels_and_held_out_errors(memory_jobstore: JobStore) -> None:
@@ -118,6 +124,23 @@ def test_failed_labels_are_left_out(memory_jobstore: JobStore) -> None:
     store_learned_run(memory_jobstore)
     failed = LEARNED.label_ids[0]
     documents_of(memory_jobstore).update_one({"uuid": failed}, {"$set": {"output.state": "failed"}})
-    found = training_data(memory_jobstore, LEARNED.label_ids, {})
+    found = training_data(memory_jobstore, LEARNED.label_ids)
     assert isinstance(found, TrainingSet)
     assert failed not in [one.label_id for one in found]
+
+
+def test_what_the_run_says_of_itself_is_in_the_card(memory_jobstore: JobStore) -> None:
+    store_learned_run(memory_jobstore)
+    documents = documents_of(memory_jobstore)
+
+    def card(**more: Any) -> Any:
+        documents.update_one({"uuid": "learned"}, {"$set": {f"output.{key}": value for key, value in more.items()}})
+        return model_card_of_run(memory_jobstore, potential_of_run(memory_jobstore, RUN_ID), created=datetime.now(UTC))
+
+    done = card(state="done", temperatures_K=[300, 1200, 600], warnings=["take care"])
+    assert done.state == "done"
+    assert done.validity.temperature_K == (300, 1200)
+    assert "take care" in done.warnings
+    assert any("still learning" in warning for warning in card(state="learning").warnings)
+    failed = card(state="not_enough_evidence", missing=["10 more labels", "an hour"])
+    assert (failed.state, failed.failure) == ("failed", "10 more labels; an hour")
