@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The embedded database server of this folder.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
-potential_app = typer.Typer(help="The potential that a run has learned.", no_args_is_help=True)
+potential_app = typer.Typer(help="Potential files: from a run, and for other programs.", no_args_is_help=True)
 app.add_typer(potential_app, name="potential")
 dataset_app = typer.Typer(help="The labels that a run has paid for.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
@@ -227,6 +227,17 @@ def potential_export(
     from mlip_autopipe.cli.potential import export_potential
 
     export_potential(run_name, out, launchpad)
+
+
+@potential_app.command("convert")
+def potential_convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A potential file (.mlip) of backend polymlp.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")] = Path("polymlp.yaml"),
+) -> None:
+    """Write a potential in the format of pypolymlp and its LAMMPS interface; says what that leaves out."""
+    from mlip_autopipe.cli.potential import convert_potential
+
+    convert_potential(file, out)
 
 
 @dataset_app.command("export")

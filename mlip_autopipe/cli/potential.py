@@ -36,6 +36,19 @@ def export_potential(run_name: str, out: Path | None, launchpad: Path | None) ->
     print_usage(path)
 
 
+def convert_potential(file: Path, out: Path) -> None:
+    """Write a potential file as pypolymlp's own, and print what that cannot hold."""
+    from mlip_autopipe.cli.files import write_all
+    from mlip_autopipe.potentials.polymlp_yaml import polymlp_yaml
+    from mlip_autopipe.potentials.registry import load_calculator
+
+    text, notes = polymlp_yaml(load_calculator(file).force_field)
+    write_all(out.parent, {out.name: text.encode()})
+    print(f"wrote {out}")
+    for note in notes:
+        print(f"note: {note}")
+
+
 def export_dataset(run_name: str, out: Path | None, launchpad: Path | None) -> None:
     """Write the labels behind the potential of a run as extended XYZ with force masks."""
     from mlip_autopipe.cli.files import require_writable, write_all

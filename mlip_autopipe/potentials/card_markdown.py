@@ -42,7 +42,11 @@ def error_rows(card: ModelCard) -> list[tuple[str, str, str, str, str]]:
 
 
 def _pair(found: ErrorStatistics | None) -> tuple[str, str]:
-    return ("-", "-") if found is None else (f"{found.rmse:.3g}", f"{found.mae:.3g}")
+    return ("-", "-") if found is None else (_number(found.rmse), _number(found.mae))
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _state(card: ModelCard) -> str:

@@ -40,9 +40,7 @@ def learned(live_launchpad):
     store.close()
 
 
-pytestmark = pytest.mark.live
-
-
+@pytest.mark.live
 def test_the_potential_its_card_and_its_use(learned, invoke):
     outcome = invoke("potential", "export", "ni")
     assert outcome.code == 0, outcome.err
@@ -60,6 +58,7 @@ def test_the_potential_its_card_and_its_use(learned, invoke):
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.live
 def test_the_dataset(learned, invoke):
     outcome = invoke("dataset", "export", RUN_ID, "--out", "data/ni.xyz")
     assert outcome.code == 0, outcome.err
@@ -70,6 +69,7 @@ def test_the_dataset(learned, invoke):
     assert np.allclose(read("data/ni.xyz", 3).get_forces(), LEARNED.configurations[3].forces_eV_per_A, atol=1e-7)
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("out", "written"),
     [("ni", "ni.mlip"), ("ni.bin", "ni.bin"), ("deep/ni.mlip", "deep/ni.mlip"), (".", f"{RUN_ID}.mlip")],
@@ -79,6 +79,7 @@ def test_names_of_files(learned, invoke, out, written):
     assert Path(written).is_file()
 
 
+@pytest.mark.live
 def test_mistakes(learned, invoke):
     for command in ("potential", "dataset"):
         outcome = invoke(command, "export", "nickel")
@@ -104,3 +105,24 @@ def test_where_nothing_was_ever_stored(clean_dir, invoke):
         assert outcome.code == 2
         assert "no runs yet" in outcome.err
     assert list(clean_dir.iterdir()) == []
+
+
+def test_conversion_says_what_is_left_out(clean_dir, invoke):
+    Path("ni.mlip").write_bytes(LEARNED.potential.save().data)
+    outcome = invoke("potential", "convert", "ni.mlip", "--out", "out/polymlp.yaml")
+    assert outcome.code == 0, outcome.err
+    text = Path("out/polymlp.yaml").read_text()
+    notes = [line.removeprefix("note: ") for line in outcome.out.splitlines() if line.startswith("note: ")]
+    assert "short-range repulsion is missing" in notes[0]
+    assert all(f"# {note}" in text for note in notes)
+
+
+def test_what_cannot_be_converted(clean_dir, invoke):
+    outcome = invoke("potential", "convert", "none.mlip")
+    assert (outcome.code, len(outcome.err.splitlines())) == (1, 1)
+    assert "there is no file none.mlip" in outcome.err
+    Path("bad.mlip").write_text("no potential")
+    outcome = invoke("potential", "convert", "bad.mlip")
+    assert outcome.code == 1
+    assert "bad.mlip: " in outcome.err
+    assert not Path("polymlp.yaml").exists()
