@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlip_autopipe.analysis.results import GateResult, ValueWithError
 from mlip_autopipe.analysis.symmetry import FloatArray
 from mlip_autopipe.errors import AnalysisError
 
@@ -25,21 +26,6 @@ _BOLTZMANN = 1.380649e-23
 _ATOMIC_MASS = 1.66053906660e-27
 _MAX_RELATIVE_RESIDUAL = 0.05
 _MAX_RELATIVE_NONLINEARITY = 0.05
-
-
-class ValueWithError(NamedTuple):
-    """A value and its standard error, in the same unit."""
-
-    value: float
-    stderr: float
-
-
-class GateResult(NamedTuple):
-    """One physics check."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)
