@@ -7,6 +7,9 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from mlip_autopipe.schemas.base import StrictModel, StructureDict, Voigt
+from mlip_autopipe.schemas.property import Estimate, Gate
+
+__all__ = ["ElasticDocument", "ElasticModuli", "Estimate", "Gate", "RelaxationDocument", "StrainedStressDocument"]
 
 ELASTIC_VERSION: Final = 1
 
@@ -40,13 +43,6 @@ class StrainedStressDocument(StrictModel):
     warnings: list[str] = Field(default_factory=list)
 
 
-class Estimate(StrictModel):
-    """A value with its standard error (same unit)."""
-
-    value: float
-    stderr: float = Field(ge=0)
-
-
 class ElasticModuli(StrictModel):
     """Isotropic averages and what follows from them; GPa, K, dimensionless."""
 
@@ -60,14 +56,6 @@ class ElasticModuli(StrictModel):
     poisson_ratio: Estimate
     universal_anisotropy: Estimate
     debye_temperature_K: Estimate
-
-
-class Gate(StrictModel):
-    """One physics check: a result that fails one is stored as failed."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 class ElasticDocument(StrictModel):
