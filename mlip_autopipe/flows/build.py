@@ -11,8 +11,14 @@ from mlip_autopipe.schemas.system import SystemConfig
 if TYPE_CHECKING:
     from jobflow import Flow
 
-MAKERS: dict[str, str] = {"elastic": "mlip_autopipe.flows.elastic:ElasticMaker"}
-"""Maker by goal, imported when the goal is asked for."""
+LEARN = "mlip_autopipe.flows.otf:OTFMaker"
+MAKERS: dict[tuple[str, str], str] = {
+    ("elastic", "reference"): "mlip_autopipe.flows.elastic:ElasticMaker",
+    ("elastic", "potential"): LEARN,
+    ("equilibrate", "potential"): LEARN,
+    ("potential", "potential"): LEARN,
+}
+"""Maker by goal and way, imported when it is asked for."""
 
 
 def build_flow(system: SystemConfig) -> Flow:
@@ -23,10 +29,10 @@ def build_flow(system: SystemConfig) -> Flow:
     InvalidInputError
         No Maker exists for the plan's goal.
     """
-    if system.goal not in MAKERS:
-        raise InvalidInputError(
-            f"goal {system.goal!r} is not available in this version; available: {', '.join(MAKERS)}"
-        )
-    module, name = MAKERS[system.goal].split(":")
+    target = MAKERS.get((system.goal, system.via))
+    if target is None:
+        available = ", ".join(dict.fromkeys(goal for goal, _ in MAKERS))
+        raise InvalidInputError(f"goal {system.goal!r} is not available in this version; available: {available}")
+    module, name = target.split(":")
     flow: Flow = getattr(importlib.import_module(module), name)(name=system.project_name).make(system)
     return flow

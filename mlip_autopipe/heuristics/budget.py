@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ SPIN_FACTOR = 3.0
 CALCULATIONS_SAFETY = 5
 CORE_HOURS_SAFETY = 10
 MIN_CALCULATIONS = 100
+TRIGGERS_PER_AUDIT = 1.0
+"""Labels that the watch asks for, per planned audit; few for a metal, more for alloys and covalent crystals."""
 MIN_CORE_HOURS = 1.0
 
 
@@ -77,6 +80,67 @@ def estimate_cost(
             "with k-points, bands, volume and cutoff; right to a factor of about three"
         )
     return CostEstimate(n_reference_calculations=labels, core_hours=_two_digits(labels * seconds / 3600), basis=basis)
+
+
+def estimate_learning(
+    structure: Structure,
+    reference: ReferenceSettings,
+    learning: Mapping[str, Any],
+    kpts: tuple[int, int, int],
+    *,
+    is_metal: bool,
+    spin_polarised: bool,
+) -> CostEstimate:
+    """Estimate labels and core-hours of a run that learns a potential; good to a factor of three or so.
+
+    Parameters
+    ----------
+    structure
+        Primitive start structure.
+    reference
+        Section of the plan.
+    learning
+        Sections ``otf`` and, by goal, ``elastic_check`` and ``equilibrate``.
+    kpts
+        Mesh of the primitive cell; not used by cheap references.
+    is_metal, spin_polarised
+        Both make SCF cycles longer.
+    """
+    import numpy as np
+
+    otf = learning["otf"]
+    copies = round(abs(float(np.linalg.det(np.array(otf.supercell)))))
+    audits = otf.audits_per_temperature * len(otf.temperatures_K) * otf.walkers
+    large = ceil(otf.seed_structures / 2) + ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + otf.held_out
+    small = otf.seed_structures // 2
+    parts = f"{otf.seed_structures} seeds + {audits} audits and about {ceil(audits * TRIGGERS_PER_AUDIT)} triggers"
+    if (check := learning.get("elastic_check")) is not None:
+        small += 2 * len(check.strains)
+        parts += f" + {len(check.strains)} property cells + {len(check.strains)} checks"
+    if (runs := learning.get("equilibrate")) is not None:
+        large += runs.check_labels * len(runs.temperatures_K)
+        small += 2
+        parts += f" + 2 property cells + {runs.check_labels * len(runs.temperatures_K)} checks"
+    if otf.held_out:
+        parts += f" + {otf.held_out} held out"
+    if otf.control_arm == "random":
+        large += ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + small
+        parts += " + as many again for the random arm"
+    if reference.cheap:
+        seconds = CHEAP_CORE_SECONDS_PER_ATOM * len(structure) * (small + copies * large)
+        each = "milliseconds each for a classical potential; training and molecular dynamics take minutes"
+    else:
+        one = label_core_seconds(
+            structure, reference.parameters, kpts, is_metal=is_metal, spin_polarised=spin_polarised
+        )
+        # k-points x bands x plane waves: a supercell has fewer of the first and more of the others
+        seconds = one * (small + copies * large)
+        each = f"{one:.3g} core-seconds for a primitive cell, {copies * one:.3g} for {copies * len(structure)} atoms"
+    return CostEstimate(
+        n_reference_calculations=small + large,
+        core_hours=_two_digits(seconds / 3600),
+        basis=f"{parts}; {each}; right to a factor of about three",
+    )
 
 
 def label_core_seconds(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.heuristics.choices import Choices
-from mlip_autopipe.schemas.system import ElasticSettings, RelaxationSettings
+from mlip_autopipe.schemas.system import ElasticCheck, ElasticSettings, RelaxationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +141,21 @@ def choose_elastic(structure: Structure, choices: Choices, *, cheap: bool) -> El
             "far above the usual number of steps; reaching it means that something is wrong",
             RULE,
         ),
+    )
+
+
+def choose_check(elastic: ElasticSettings, choices: Choices) -> ElasticCheck:
+    """Choose the strained cells on which the reference judges a potential: never trained on, all constants in sight."""
+    from mlip_autopipe.analysis.elastic import strain_set
+
+    strains = strain_set(elastic.directions, amplitude=elastic.strain_amplitude, half_amplitude_check=False)
+    return ElasticCheck(
+        strains=choices.choose(
+            "elastic_check.strains",
+            [tuple(float(e) for e in row) for row in strains],
+            "the plan's directions at plus and minus its amplitude: half of what the reference alone would need",
+            "docs/learning.md",
+        )
     )
 
 

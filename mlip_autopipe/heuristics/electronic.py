@@ -64,7 +64,13 @@ def kpoint_mesh(structure: Structure, spacing_per_A: float) -> tuple[int, int, i
 
 
 def choose_electronic(
-    structure: Structure, goal: Goal, *, is_metal: bool, is_magnetic: bool, magnetic_reason: Reason
+    structure: Structure,
+    goal: Goal,
+    *,
+    is_metal: bool,
+    is_magnetic: bool,
+    magnetic_reason: Reason,
+    several_cells: bool = False,
 ) -> ElectronicStructure:
     """Choose k-points, smearing and spin for a structure.
 
@@ -78,18 +84,26 @@ def choose_electronic(
         As classified, or as set by the user.
     magnetic_reason
         Why the material is (not) magnetic.
+    several_cells
+        Whether cells of several sizes are labelled: then the spacing of k-points is fixed instead of their number.
     """
     from mlip_autopipe.reference.base import ElectronicStructure
 
     spacing = k_point_spacing(goal, is_metal=is_metal)
     kind = "a metal" if is_metal else "an insulator"
     smearing, smearing_reason = _smearing(structure, goal, is_metal=is_metal)
+    mesh = kpoint_mesh(structure, spacing)
+    reason = f"Gamma-centred, at most {spacing:g} 1/A apart (2 pi included), for {kind} and goal {goal}"
+    even: float | None = None
+    if several_cells:
+        even = commensurate_spacing(structure, mesh)
+        reason = (
+            f"at most {even:.4g} 1/A apart in every cell: {'x'.join(map(str, mesh))} in the primitive one ({spacing:g} "
+            f"1/A or less, for {kind} and goal {goal}), strained or not, and as dense in supercells"
+        )
     return ElectronicStructure(
-        kpts=kpoint_mesh(structure, spacing),
-        kpts_reason=Reason(
-            reason=f"Gamma-centred, at most {spacing:g} 1/A apart (2 pi included), for {kind} and goal {goal}",
-            source=GAMMA_SOURCE,
-        ),
+        kpts=mesh,
+        kpts_reason=Reason(reason=reason, source=GAMMA_SOURCE),
         smearing_eV=smearing,
         smearing_reason=smearing_reason,
         spin_polarised=is_magnetic,
@@ -97,7 +111,18 @@ def choose_electronic(
         initial_magmoms=[float(m) for m in structure.site_properties["magmom"]] if is_magnetic else None,
         is_metal=is_metal,
         elements=list(dict.fromkeys(site.specie.symbol for site in structure)),
+        k_spacing_per_A=even,
     )
+
+
+def commensurate_spacing(structure: Structure, mesh: tuple[int, int, int]) -> float:
+    """Return a spacing that gives this mesh, and the same one when the cell is strained by some per cent.
+
+    The number of points is rounded up, so a spacing at the edge would give strained cells another mesh, and their
+    energies a step; half a point inside it does not.
+    """
+    lengths = [float(b) for b in structure.lattice.reciprocal_lattice.abc]
+    return min(length / (n - 0.5 if n > 1 else 0.9) for length, n in zip(lengths, mesh, strict=True))
 
 
 def _smearing(structure: Structure, goal: Goal, *, is_metal: bool) -> tuple[float, Reason]:

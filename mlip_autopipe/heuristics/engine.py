@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from mlip_autopipe.errors import InvalidInputError
-from mlip_autopipe.heuristics.budget import choose_budget, estimate_cost
+from mlip_autopipe.heuristics.budget import available_cores, choose_budget, estimate_cost, estimate_learning
 from mlip_autopipe.heuristics.choices import Choices
-from mlip_autopipe.heuristics.elastic import choose_elastic, choose_relaxation
+from mlip_autopipe.heuristics.elastic import SYMMETRY_TOLERANCE_A, choose_check, choose_elastic, choose_relaxation
 from mlip_autopipe.heuristics.electronic import choose_electronic
+from mlip_autopipe.heuristics.equilibrate import choose_equilibrate
+from mlip_autopipe.heuristics.learning import choose_learning
 from mlip_autopipe.heuristics.material import choose_material
 from mlip_autopipe.heuristics.overrides import Overrides
 from mlip_autopipe.heuristics.run_id import plan_run_id
 from mlip_autopipe.schemas.config import UserConfig
 from mlip_autopipe.schemas.system import Reason, ReferenceSettings, SystemConfig
 
-AVAILABLE_GOALS: tuple[str, ...] = ("elastic",)
+AVAILABLE_GOALS: tuple[str, ...] = ("elastic", "equilibrate", "potential")
 """Goals that this version can reach; the schema knows more, so that their names are not misspellings."""
 
 
@@ -58,6 +60,7 @@ class HeuristicEngine:
 
         goal = user_config.simulation_goal
         _check_goal(user_config)
+        via = user_config.via or ("reference" if goal == "elastic" else "potential")
         engine = engine_class(user_config.reference.engine)
         choices = Choices(Overrides(user_config.overrides))
         material, structure = choose_material(user_config.target_system, choices, has_electrons=not engine.cheap)
@@ -67,7 +70,9 @@ class HeuristicEngine:
             is_metal=material.is_metal,
             is_magnetic=material.is_magnetic,
             magnetic_reason=choices.reasons["material.is_magnetic"],
+            several_cells=via == "potential",
         )
+        choices.reasons["via"] = _via_reason(user_config)
         parameters = choices.choose_parameters(engine.choose_parameters(user_config.reference, electronic))
         choices.reasons["reference.engine"] = _engine_reason(user_config)
         reference = ReferenceSettings(
@@ -86,26 +91,53 @@ class HeuristicEngine:
                 f"engine {user_config.reference.engine}",
             ),
         )
-        elastic = choose_elastic(structure, choices, cheap=reference.cheap)
+        elastic = choose_elastic(structure, choices, cheap=reference.cheap) if goal == "elastic" else None
+        # what a potential relaxes costs nothing
         relaxation = choose_relaxation(
-            structure, choices, cheap=reference.cheap, symmetry_tolerance_A=elastic.symmetry_tolerance_A
-        )
-        estimate = estimate_cost(
             structure,
-            reference,
-            elastic,
-            tuple(parameters.get("kpts") or electronic.kpts),
-            is_metal=material.is_metal,
-            spin_polarised=material.is_magnetic,
+            choices,
+            cheap=reference.cheap or via == "potential",
+            symmetry_tolerance_A=SYMMETRY_TOLERANCE_A if elastic is None else elastic.symmetry_tolerance_A,
         )
+        temperatures = user_config.temperatures_K
+        learning = {}
+        if via == "potential":
+            cores = user_config.resources.cores or available_cores()
+            learning["otf"] = choose_learning(
+                structure,
+                goal,
+                user_config.potential,
+                temperatures,
+                choices,
+                cheap=reference.cheap,
+                cores=cores,
+                melting_point_K=material.melting_point_K,
+            )
+            if elastic is not None:
+                learning["elastic_check"] = choose_check(elastic, choices)
+            if goal == "equilibrate":
+                learning["equilibrate"] = choose_equilibrate(structure, temperatures, choices, cheap=reference.cheap)
+        kpts = electronic.kpts if isinstance(parameters.get("kpts"), dict) else parameters.get("kpts")
+        cost = {
+            "kpts": tuple(kpts or electronic.kpts),
+            "is_metal": material.is_metal,
+            "spin_polarised": material.is_magnetic,
+        }
+        if learning:
+            estimate = estimate_learning(structure, reference, learning, **cost)
+        else:
+            assert elastic is not None, "only the elastic goal does without a potential"
+            estimate = estimate_cost(structure, reference, elastic, **cost)
         config = SystemConfig(
             project_name=user_config.project_name,
             run_id="pending",
             goal=goal,
+            via=via,
             material=material,
             reference=reference,
             relaxation=relaxation,
             elastic=elastic,
+            **learning,
             budget=choose_budget(user_config.resources, estimate, choices),
             estimate=estimate,
             reasons=choices.reasons,
@@ -120,10 +152,27 @@ def _check_goal(user_config: UserConfig) -> None:
         raise InvalidInputError(
             f"goal phase_diagram needs at least two elements but target_system names only {target.elements[0]}; add one"
         )
+    if goal != "elastic" and user_config.via == "reference":
+        raise InvalidInputError(f"goal {goal} is reached by a potential only; remove `via: reference`, or choose elastic")
+    if goal == "elastic" and user_config.via != "potential":
+        for key in ("temperatures_K", "potential"):
+            if key in user_config.model_fields_set:
+                raise InvalidInputError(f"{key} has no meaning for goal elastic without a potential; add via: potential")
     if goal not in AVAILABLE_GOALS:
         raise InvalidInputError(
             f"goal {goal} is not available in this version; available: {', '.join(AVAILABLE_GOALS)}"
         )
+
+
+def _via_reason(user_config: UserConfig) -> Reason:
+    if user_config.via is not None:
+        return Reason(reason="set by the user", source="input.yaml: via")
+    if user_config.simulation_goal == "elastic":
+        return Reason(
+            reason="a few strained cells of a small crystal are cheaper than learning a potential",
+            source="docs/elastic.md",
+        )
+    return Reason(reason="needs molecular dynamics, which only a potential can afford", source="docs/learning.md")
 
 
 def _engine_reason(user_config: UserConfig) -> Reason:

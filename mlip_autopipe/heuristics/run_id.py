@@ -24,6 +24,8 @@ def plan_run_id(config: SystemConfig) -> str:
     another machine's arithmetic do not matter.
     """
     data = config.model_dump(mode="json", exclude=_NOT_HASHED)
+    # sections that the goal does not need, and the way that was the only one before, leave a run's name as it was
+    data = {key: value for key, value in data.items() if value is not None and (key, value) != ("via", "reference")}
     data["material"]["structure"] = _canonical_structure(data["material"]["structure"])
     del data["reference"]["cheap"]
     # the content counts, not the place on this machine's disk

@@ -11,6 +11,7 @@ import numpy as np
 from mlip_autopipe.schemas.elastic import (
     ElasticDocument,
     ElasticModuli,
+    ElasticReferenceCheck,
     Estimate,
     Gate,
     RelaxationDocument,
@@ -20,14 +21,44 @@ from mlip_autopipe.schemas.elastic import (
 if TYPE_CHECKING:
     from mlip_autopipe.analysis.moduli import Moduli
     from mlip_autopipe.reference.labels import LabelStore
+    from mlip_autopipe.schemas.otf import OTFDocument
     from mlip_autopipe.schemas.system import SystemConfig
 
 CONVENTION = (
     "B_ij: Cauchy stress (positive under tension) against small strain, Voigt order xx yy zz yz xz xy with "
     "engineering shear; ions relaxed; orientation of the input structure. At zero pressure B_ij = C_ij."
 )
-PACKAGES = ("mlip-autopipe", "ase", "pymatgen", "numpy", "scipy", "spglib", "jobflow", "fireworks", "gpaw")
+PACKAGES = (
+    *("mlip-autopipe", "ase", "pymatgen", "numpy", "scipy", "spglib", "jobflow", "fireworks"),
+    *("gpaw", "pypolymlp", "mace-torch", "torch"),
+)
 MAX_PRESSURE_GPA = 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearnedElastic:
+    """What stands behind elastic constants from a potential.
+
+    Attributes
+    ----------
+    otf
+        What was learned.
+    deviations_GPa
+        Tensors that could have been found as well, minus the one that was, by source (see `with_deviations`).
+    check
+        The reference's verdict on strained cells that were not trained on.
+    label_ids, n_reference_calculations
+        All labels behind the result, and how many calculations the run made in all.
+    gates
+        Checks of the potential.
+    """
+
+    otf: OTFDocument
+    deviations_GPa: dict[str, Any]
+    check: ElasticReferenceCheck
+    label_ids: list[str]
+    n_reference_calculations: int
+    gates: list[Gate]
 
 
 def build_elastic_document(
@@ -35,6 +66,8 @@ def build_elastic_document(
     relaxation: RelaxationDocument,
     measurements: list[StrainedStressDocument],
     labels: LabelStore,
+    *,
+    learned: LearnedElastic | None = None,
 ) -> ElasticDocument:
     """Fit the elastic tensor to measured stresses and write everything that is known of it.
 
@@ -48,6 +81,8 @@ def build_elastic_document(
         Stresses of the strained cells, GPa.
     labels
         Where the labels' provenance is read from.
+    learned
+        When a potential measured the stresses: what it rests on, and how far it may be off.
 
     Returns
     -------
@@ -57,6 +92,7 @@ def build_elastic_document(
     from pymatgen.core import Structure
 
     from mlip_autopipe.analysis.elastic import fit_elastic_constants, pressure
+    from mlip_autopipe.analysis.elastic_errors import with_deviations
     from mlip_autopipe.analysis.ieee import independent_constants, to_ieee
     from mlip_autopipe.analysis.moduli import born_stability, elastic_moduli, physics_gates
     from mlip_autopipe.analysis.symmetry import crystal_symmetry
@@ -70,6 +106,10 @@ def build_elastic_document(
         np.array([m.stress_GPa for m in measurements]),
         rotations=symmetry.rotations,
     )
+    parts = {"fit": fit.stderr_fit, "nonlinearity": fit.stderr_nonlinearity}
+    if learned is not None:
+        fit, more = with_deviations(fit, learned.deviations_GPa)
+        parts |= more
     solution = (fit.basis, fit.basis_values, fit.basis_covariance)
     moduli = elastic_moduli(*solution, structure)
     ieee = to_ieee(*solution, structure, symmetry_tolerance_A=tolerance)
@@ -81,13 +121,24 @@ def build_elastic_document(
     ]
     gates.append(_relaxed_gate(relaxation, measurements))
     label_ids = list(
-        dict.fromkeys([*relaxation.label_ids, *(i for m in measurements for i in m.label_ids)])
+        dict.fromkeys(
+            [
+                *(() if learned is None else learned.label_ids),
+                *relaxation.label_ids,
+                *(i for m in measurements for i in m.label_ids),
+            ]
+        )
     )
+    if learned is not None:
+        gates += learned.gates
+    passed = all(g.passed for g in gates)
+    enough = learned is None or learned.otf.state == "done"
     residual_pressure = float(pressure(relaxation.stress_GPa))
     return ElasticDocument(
         run_id=system.run_id,
         project_name=system.project_name,
-        state="done" if all(g.passed for g in gates) else "failed",
+        state=("done" if enough else "not_enough_evidence") if passed else "failed",
+        via=system.via,
         formula=system.material.formula,
         structure=relaxation.structure,
         space_group=symmetry.space_group,
@@ -97,10 +148,7 @@ def build_elastic_document(
         pressure_GPa=residual_pressure,
         elastic_tensor_GPa=fit.tensor.tolist(),
         elastic_tensor_stderr_GPa=fit.stderr.tolist(),
-        elastic_tensor_stderr_parts_GPa={
-            "fit": fit.stderr_fit.tolist(),
-            "nonlinearity": fit.stderr_nonlinearity.tolist(),
-        },
+        elastic_tensor_stderr_parts_GPa={name: part.tolist() for name, part in parts.items()},
         elastic_tensor_ieee_GPa=ieee.tensor.tolist(),
         elastic_tensor_ieee_stderr_GPa=ieee.stderr.tolist(),
         residual_stress_GPa=tuple(float(s) for s in fit.residual_stress),
@@ -114,10 +162,15 @@ def build_elastic_document(
         gates=gates,
         strains=[m.strain for m in measurements],
         stresses_GPa=[m.stress_GPa for m in measurements],
-        n_reference_calculations=len(label_ids),
+        n_reference_calculations=len(label_ids) if learned is None else learned.n_reference_calculations,
         strain_amplitude=system.elastic.strain_amplitude,
-        warnings=_warnings(system, relaxation, measurements, residual_pressure),
-        provenance=_provenance(system, label_ids, labels),
+        reference_check=None if learned is None else learned.check,
+        missing=[] if learned is None else learned.otf.missing,
+        warnings=[
+            *_warnings(system, relaxation, measurements, residual_pressure),
+            *([] if learned is None else learned.otf.warnings),
+        ],
+        provenance=provenance(system, label_ids, labels, otf=None if learned is None else learned.otf),
     )
 
 
@@ -153,7 +206,10 @@ def _warnings(
     return list(dict.fromkeys(found))
 
 
-def _provenance(system: SystemConfig, label_ids: list[str], labels: LabelStore) -> dict[str, Any]:
+def provenance(
+    system: SystemConfig, label_ids: list[str], labels: LabelStore, *, otf: OTFDocument | None = None
+) -> dict[str, Any]:
+    """Return where the numbers of a property come from: labels, settings, potential, versions, seeds, plan."""
     found = [label for label in (labels.get(i) for i in label_ids) if label is not None]
     return {
         "label_ids": label_ids,
@@ -163,9 +219,16 @@ def _provenance(system: SystemConfig, label_ids: list[str], labels: LabelStore) 
         "reference_core_time_s": sum(label.core_time_s for label in found),
         "recovered_labels": [label.label_id for label in found if len(label.attempts) > 1],
         "versions": _versions(),
-        "seeds": [],
+        "seeds": [] if system.otf is None else [system.otf.seed],
+        "potential": None if otf is None else _potential(otf),
         "plan": system.model_dump(exclude={"material", "reference", "reasons"}),
     }
+
+
+def _potential(otf: OTFDocument) -> dict[str, Any]:
+    keys = ("potential_sha256", "backend", "model", "parameters", "generations", "md_steps", "labels_by_origin")
+    keys += ("coverage_90", "coverage_labels", "calibration_factor", "stop_reason")
+    return {key: getattr(otf, key) for key in keys}
 
 
 def _versions() -> dict[str, str]:

@@ -87,7 +87,7 @@ class Configuration:
         if label.state != "done":
             raise TrainingError(f"label {label.label_id[:12]} has no numbers: {label.failure}; leave it out")
         return cls(
-            atoms=_atoms(label.structure),
+            atoms=atoms_of(label.structure),
             energy_eV=label.energy_eV,
             forces_eV_per_A=_array(label.forces_eV_per_A),
             stress_eV_per_A3=_array(label.stress_eV_per_A3),
@@ -183,7 +183,8 @@ def composition(atoms: Atoms, elements: Sequence[str]) -> FloatArray:
     return np.array([(symbols == element).sum() for element in elements], float)
 
 
-def _atoms(structure: Mapping[str, Any]) -> Atoms:
+def atoms_of(structure: Mapping[str, Any]) -> Atoms:
+    """Return the atoms of a label's structure (numbers, positions_A, cell_A, pbc, magmoms)."""
     from ase import Atoms
 
     return Atoms(

@@ -40,6 +40,9 @@ class ElectronicStructure:
         Width of the occupation function; 0 for insulators.
     initial_magmoms
         Bohr magnetons per atom, or None without spin.
+    k_spacing_per_A
+        When cells of several sizes are labelled: largest distance of k-points, from which each cell's mesh follows
+        (2 pi included). None: the one mesh `kpts` for all.
     """
 
     kpts: tuple[int, int, int]
@@ -51,6 +54,7 @@ class ElectronicStructure:
     initial_magmoms: Sequence[float] | None
     is_metal: bool
     elements: Sequence[str]
+    k_spacing_per_A: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +110,16 @@ class ReferenceEngine(ABC):
         ReferenceCalculationError
             There is no converged answer; never returns a number that is not one.
         """
+
+    def compute_harder(self, atoms: Atoms) -> EngineResult:
+        """Return the same as `compute`, by slower means, after that has failed; by default it is tried again.
+
+        Raises
+        ------
+        ReferenceCalculationError
+            There is no converged answer this way either.
+        """
+        return self.compute(atoms)
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Free what the engine holds; it is not used afterwards."""

@@ -79,7 +79,8 @@ class LabelStore:
     ) -> ReferenceLabel:
         """Return the finished label of a structure, computing it if nobody has.
 
-        When another worker is at it, wait for its answer. A label that failed before is tried again.
+        When another worker is at it, wait for its answer. A label that failed before is tried again, on a harder
+        ladder.
 
         Raises
         ------
@@ -158,7 +159,9 @@ def _compute(
     failure: str | None = None
     attempts = list(before.attempts) if before is not None else []
     try:
-        result = engine.compute(_identified(atoms))
+        failed_before = before is not None and before.state == "failed"
+        compute = engine.compute_harder if failed_before else engine.compute
+        result = compute(_identified(atoms))
         _require_numbers(result, len(atoms), engine)
         attempts += result.attempts
     except ReferenceCalculationError as error:

@@ -13,6 +13,8 @@ Matrix3x3 = tuple[
 ]
 """Rows of a 3x3 matrix."""
 
+IntMatrix3x3 = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+
 Vector3 = tuple[float, float, float]
 
 Voigt = tuple[float, float, float, float, float, float]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +12,9 @@ from mlip_autopipe.schemas.words import suggestion
 
 Goal = Literal["equilibrate", "elastic", "diffusion", "phase_diagram", "potential"]
 GOALS: tuple[str, ...] = get_args(Goal)
+
+Via = Literal["reference", "potential"]
+VIAS: tuple[str, ...] = get_args(Via)
 
 CrystalStructure = Literal["sc", "fcc", "bcc", "hcp", "diamond", "rocksalt", "cesiumchloride", "zincblende", "wurtzite"]
 CRYSTAL_STRUCTURES: tuple[str, ...] = get_args(CrystalStructure)
@@ -101,7 +104,8 @@ class ReferenceRequest(StrictModel):
 class PotentialRequest(StrictModel):
     """Which machine-learned potential is trained when the goal needs one."""
 
-    backend: Literal["polymlp", "mace"] = "polymlp"
+    backend: str = Field("polymlp", description="polymlp (default, CPU) or mace.")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="The backend's keywords, e.g. foundation_model.")
 
 
 class Resources(StrictModel):
@@ -119,12 +123,21 @@ class Resources(StrictModel):
         return limit
 
 
+Temperature = Annotated[float, Field(gt=0, le=20_000)]
+
+
 class UserConfig(StrictModel):
     """The content of ``input.yaml``."""
 
     project_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     target_system: TargetSystem
     simulation_goal: Goal
+    via: Via | None = Field(
+        None, description="elastic: reference (default) or potential; the other goals always learn a potential."
+    )
+    temperatures_K: list[Temperature] | None = Field(
+        None, min_length=1, description="Where the goal is wanted, in K; omitted: chosen from the melting point."
+    )
     reference: ReferenceRequest = Field(default_factory=ReferenceRequest)
     potential: PotentialRequest = Field(default_factory=PotentialRequest)
     resources: Resources = Field(default_factory=Resources)

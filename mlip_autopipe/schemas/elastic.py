@@ -7,9 +7,18 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from mlip_autopipe.schemas.base import StrictModel, StructureDict, Voigt
+from mlip_autopipe.schemas.config import Via
 from mlip_autopipe.schemas.property import Estimate, Gate
 
-__all__ = ["ElasticDocument", "ElasticModuli", "Estimate", "Gate", "RelaxationDocument", "StrainedStressDocument"]
+__all__ = [
+    "ElasticDocument",
+    "ElasticModuli",
+    "ElasticReferenceCheck",
+    "Estimate",
+    "Gate",
+    "RelaxationDocument",
+    "StrainedStressDocument",
+]
 
 ELASTIC_VERSION: Final = 1
 
@@ -58,6 +67,17 @@ class ElasticModuli(StrictModel):
     debye_temperature_K: Estimate
 
 
+class ElasticReferenceCheck(StrictModel):
+    """Stresses of the reference on strained cells of the potential's crystal, which it was not trained on."""
+
+    strains: list[Voigt]
+    potential_stresses_GPa: list[Voigt]
+    reference_stresses_GPa: list[Voigt]
+    max_force_eV_per_A: float = Field(description="Of the reference, where the potential sees none.")
+    deviation_GPa: Voigt6x6 | None = Field(description="Reference minus potential; None: too few labels.")
+    label_ids: list[str]
+
+
 class ElasticDocument(StrictModel):
     """Elastic constants with errors, gates and provenance.
 
@@ -69,7 +89,8 @@ class ElasticDocument(StrictModel):
     goal: Literal["elastic"] = "elastic"
     run_id: str
     project_name: str
-    state: Literal["done", "failed"]
+    state: Literal["done", "failed", "not_enough_evidence"]
+    via: Via = "reference"
     formula: str
     structure: StructureDict = Field(description="Relaxed structure, pymatgen Structure.as_dict().")
     space_group: str
@@ -80,7 +101,8 @@ class ElasticDocument(StrictModel):
     elastic_tensor_GPa: Voigt6x6
     elastic_tensor_stderr_GPa: Voigt6x6
     elastic_tensor_stderr_parts_GPa: dict[str, Voigt6x6] = Field(
-        description="The error split by source: 'fit' (scatter), 'nonlinearity' (+-amplitude against +-amplitude/2)."
+        description="The error split by source: 'fit' (scatter), 'nonlinearity' (+-amplitude against +-amplitude/2); "
+        "from a potential also 'model' (posterior samples) and 'check' (disagreement with the reference)."
     )
     elastic_tensor_ieee_GPa: Voigt6x6
     elastic_tensor_ieee_stderr_GPa: Voigt6x6
@@ -94,5 +116,7 @@ class ElasticDocument(StrictModel):
     stresses_GPa: list[Voigt] = Field(description="Cauchy stress of each strain.")
     n_reference_calculations: int = Field(description="Distinct labels that the property rests on.")
     strain_amplitude: float
+    reference_check: ElasticReferenceCheck | None = None
+    missing: list[str] = Field(default_factory=list, description="What would have to be done for a better answer.")
     warnings: list[str] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(description="Label ids, reference settings and hash, versions, seeds.")

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from mlip_autopipe.schemas.base import StrictModel, StructureDict, Voigt
-from mlip_autopipe.schemas.config import Goal
+from mlip_autopipe.schemas.base import IntMatrix3x3, StrictModel, StructureDict, Voigt
+from mlip_autopipe.schemas.config import Goal, Via
+from mlip_autopipe.schemas.otf import OTFSettings
 
 SYSTEM_CONFIG_VERSION: Final = 1
 
@@ -68,6 +69,28 @@ class ElasticSettings(StrictModel):
     ion_max_steps: int = Field(ge=1)
 
 
+class EquilibrateSettings(StrictModel):
+    """How lattice constant, density and thermal expansion are measured."""
+
+    temperatures_K: list[float] = Field(min_length=1, description="One run of molecular dynamics each.")
+    expansion_at_K: list[float] = Field(description="Of those, where thermal expansion is asked for.")
+    supercell: IntMatrix3x3 = Field(description="Rows: vectors of the MD cell in those of the primitive start cell.")
+    time_step_fs: float = Field(gt=0)
+    steps: int = Field(ge=1, description="Of each run.")
+    frame_interval: int = Field(ge=1)
+    target_length_error: float = Field(gt=0, description="Relative statistical error of the lattice constant.")
+    max_extensions: int = Field(ge=0, description="How often a run may be made twice as long to reach it.")
+    check_labels: int = Field(ge=0, description="Frames of each run that the reference judges.")
+    draws: int = Field(ge=2, description="Posterior samples for the model part of the error.")
+    seed: int = Field(ge=0)
+
+
+class ElasticCheck(StrictModel):
+    """How the reference judges elastic constants from a potential."""
+
+    strains: list[Voigt] = Field(description="Small strains of the relaxed crystal, labelled and never trained on.")
+
+
 class Budget(StrictModel):
     """What the run may spend."""
 
@@ -91,10 +114,14 @@ class SystemConfig(StrictModel):
     project_name: str
     run_id: str = Field(description="project_name plus a hash of the plan: the same input gives the same run.")
     goal: Goal
+    via: Via = "reference"
     material: Material
     reference: ReferenceSettings
     relaxation: RelaxationSettings
     elastic: ElasticSettings | None = None
+    elastic_check: ElasticCheck | None = None
+    otf: OTFSettings | None = None
+    equilibrate: EquilibrateSettings | None = None
     budget: Budget
     estimate: CostEstimate
     reasons: dict[str, Reason] = Field(description="By dotted path of the field, e.g. reference.parameters.kpts.")

@@ -1,0 +1,236 @@
+"""Rules for learning a potential on the fly."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from mlip_autopipe.errors import InvalidInputError
+from mlip_autopipe.heuristics.choices import Choices
+from mlip_autopipe.schemas.config import Goal, PotentialRequest
+from mlip_autopipe.schemas.otf import OTFSettings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from mlip_autopipe.schemas.base import IntMatrix3x3
+
+RULE = "rule of mlip_autopipe.heuristics.learning"
+DESIGN = "docs/learning.md"
+MEASURED = "measured: docs/benchmarks.md"
+
+MIN_ATOMS = 32
+"""Of the cell in which molecular dynamics runs and frames are labelled."""
+SIZE_SPREAD = 1.7
+"""A supercell up to so many times larger is taken when its images are farther apart for its size."""
+
+EXPLORED_FRACTIONS_OF_MELTING: dict[Goal, tuple[float, ...]] = {
+    "elastic": (0.15, 0.3, 0.45),
+    "potential": (0.2, 0.4, 0.6, 0.8),
+    "equilibrate": (0.2, 0.4),
+}
+FALLBACK_TEMPERATURES_K = (300.0, 600.0)
+HOTTER = 1.2
+"""Learning goes this much above the hottest temperature that is asked for: a potential must be sound around it, too."""
+
+TIME_STEP_FS_PER_ROOT_AMU = 0.4
+TIME_STEP_LIMITS_FS = (0.5, 3.0)
+
+TARGET_FORCE_ERROR_EV_PER_A = 0.04
+TRIGGER_OVER_TARGET = 2.5
+TARGET_PROPERTY_ERROR: dict[Goal, float] = {"elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
+SEEDS = 6
+SEGMENT_STEPS = {True: 500, False: 2000}
+"""By cheap: beside a DFT label, molecular dynamics costs nothing."""
+AUDITS = {True: 2, False: 1}
+HELD_OUT = 8
+PROPERTY_STRAIN = 0.01
+PROPERTY_WEIGHT = 100.0
+
+
+def choose_learning(
+    structure: Structure,
+    goal: Goal,
+    request: PotentialRequest,
+    temperatures_K: list[float] | None,
+    choices: Choices,
+    *,
+    cheap: bool,
+    cores: int,
+    melting_point_K: float | None,
+) -> OTFSettings:
+    """Choose how the potential is learned.
+
+    Parameters
+    ----------
+    structure
+        Primitive start structure.
+    goal
+        What the potential is for.
+    request
+        Backend and its keywords.
+    temperatures_K
+        Those that the user asks for.
+    choices
+        Takes the reasons.
+    cheap
+        Whether a reference calculation costs milliseconds.
+    cores
+        Labels that can be computed side by side.
+    melting_point_K
+        If it is known.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such backend.
+    """
+    from mlip_autopipe.potentials.registry import potential_class
+
+    potential_class(request.backend)
+    how = "a cheap reference" if cheap else "DFT"
+
+    def choose(name: str, value: Any, reason: str, source: str = RULE) -> Any:
+        return choices.choose(f"otf.{name}", value, reason, source)
+
+    target = choose(
+        "target_force_error_eV_per_A",
+        TARGET_FORCE_ERROR_EV_PER_A,
+        "per component; a tenth or less of the forces at room temperature and above",
+    )
+    explored, why = explored_temperatures(goal, temperatures_K, melting_point_K)
+    cell, size = choose_supercell(structure, MIN_ATOMS)
+    bond = _nearest_distance(structure)
+    control = choose("control_arm", "none", "costs as many labels as the loop; `random` switches it on", DESIGN)
+    return OTFSettings(
+        backend=choose("backend", request.backend, "the default: trains in seconds on a CPU", DESIGN),
+        potential=choose("potential", request.kwargs, "the backend's own defaults, unless given", DESIGN),
+        temperatures_K=choose("temperatures_K", explored, why),
+        ensemble=choose(
+            "ensemble",
+            "npt" if _is_cubic(structure) else "npt_anisotropic",
+            "zero pressure: the volume follows the temperature, and each axis where symmetry does not tie them",
+        ),
+        time_step_fs=choose(
+            "time_step_fs",
+            time_step_fs(structure),
+            f"{TIME_STEP_FS_PER_ROOT_AMU:g} fs times the root of the lightest mass in u: some thirty steps per period "
+            "of its stiffest vibration",
+        ),
+        supercell=choose("supercell", cell, f"{size} atoms, of such cells the one whose images are farthest apart"),
+        seed_structures=choose("seed_structures", SEEDS, "strained primitive cells and rattled supercells in turn"),
+        seed_strain=choose("seed_strain", 0.04, "the guessed lattice constant may be off by some per cent"),
+        seed_rattle_A=choose(
+            "seed_rattle_A", round(0.06 * bond, 3), f"6 % of the bond of {bond:.2f} A, as near half of the melting point"
+        ),
+        force_std_trigger_eV_per_A=choose(
+            "force_std_trigger_eV_per_A",
+            float(f"{TRIGGER_OVER_TARGET * target:.3g}"),
+            f"{TRIGGER_OVER_TARGET:g} times the target: the least sure atom of a frame, not the mean, is looked at",
+        ),
+        target_force_error_eV_per_A=target,
+        target_property_error=choose(
+            "target_property_error",
+            TARGET_PROPERTY_ERROR[goal],
+            "relative model part of the error; forces decide instead" if goal == "potential" else "relative model part",
+        ),
+        segment_steps=choose("segment_steps", SEGMENT_STEPS[cheap], f"for {how}; an audit at the end of each", DESIGN),
+        audits_per_temperature=choose("audits_per_temperature", AUDITS[cheap], f"for {how}", DESIGN),
+        max_segments_per_temperature=choose(
+            "max_segments_per_temperature", 3 * AUDITS[cheap], "three times the least number", DESIGN
+        ),
+        walkers=choose(
+            "walkers",
+            1 if cheap else max(1, min(cores, 4)),
+            "labels are batched" if cheap else "as many labels side by side as there are cores, at most four",
+        ),
+        max_generations=choose("max_generations", 100, "far above the usual number"),
+        max_refinements=choose("max_refinements", 3, "each shows the property's response at another amplitude", DESIGN),
+        property_strain=choose(
+            "property_strain", PROPERTY_STRAIN, "twice the strain at which constants are measured", MEASURED
+        ),
+        property_stress_weight=choose(
+            "property_stress_weight",
+            PROPERTY_WEIGHT,
+            "a few stresses of the property's own cells must count beside thousands of forces of hot frames",
+            MEASURED,
+        ),
+        draws=choose("draws", 6, "posterior samples; their spread is known to about 30 %"),
+        held_out=choose(
+            "held_out",
+            HELD_OUT if goal == "potential" or control == "random" else 0,
+            "judge the potential at the end and are never trained on" if goal == "potential" else "the audits judge it",
+        ),
+        control_arm=control,
+        label_max_atoms=choose("label_max_atoms", 400 if cheap else 100, f"what {how} can take"),
+        generations_per_job=choose("generations_per_job", 20, "a job's start costs as much as a small generation"),
+        seed=choose("seed", 0, "of all random numbers; another value gives an independent repetition"),
+    )
+
+
+def explored_temperatures(
+    goal: Goal, asked_K: list[float] | None, melting_point_K: float | None
+) -> tuple[list[float], str]:
+    """Return the temperatures of exploration, from cold to hot, and why."""
+    if asked_K:
+        hottest = max(asked_K) * (1.0 if goal == "potential" else HOTTER)
+        found = sorted({*asked_K, round(hottest, 1)})
+        if len(found) == 1:
+            found = sorted({round(found[0] / 2, 1), *found})
+        what = "those asked for" if goal == "potential" else f"those asked for and {HOTTER:g} times the hottest"
+        return [float(one) for one in found], f"{what}, from cold to hot"
+    if melting_point_K is None:
+        return list(FALLBACK_TEMPERATURES_K), "no melting point is known: room temperature, and twice that"
+    shares = EXPLORED_FRACTIONS_OF_MELTING[goal]
+    found = sorted({max(50.0, 50.0 * round(share * melting_point_K / 50.0)) for share in shares})
+    names = ", ".join(f"{share:g}" for share in shares)
+    return found, f"{names} of the melting point ({melting_point_K:.0f} K), rounded to 50 K"
+
+
+def time_step_fs(structure: Structure) -> float:
+    """Return the time step for the lightest atom, in quarters of a femtosecond."""
+    lightest = min(float(site.specie.atomic_mass) for site in structure)
+    low, high = TIME_STEP_LIMITS_FS
+    return float(min(high, max(low, round(4 * TIME_STEP_FS_PER_ROOT_AMU * lightest**0.5) / 4)))
+
+
+def choose_supercell(structure: Structure, min_atoms: int) -> tuple[IntMatrix3x3, int]:
+    """Return the supercell, of those with about so many atoms, whose periodic images are farthest apart for its size.
+
+    Returns
+    -------
+    matrix, n_atoms
+        Rows: its vectors in those of the primitive cell.
+    """
+    import numpy as np
+    from ase.geometry import minkowski_reduce
+
+    from mlip_autopipe.generation.shapes import compact_supercells
+
+    cell = structure.lattice.matrix
+    fewest = max(1, ceil(min_atoms / len(structure)))
+    best: tuple[float, int, Any] | None = None
+    for n in range(fewest, max(fewest, int(SIZE_SPREAD * fewest)) + 1):
+        (matrix,) = compact_supercells(cell, n, limit=1)
+        shortest = float(np.linalg.norm(minkowski_reduce(matrix @ cell)[0], axis=1).min())
+        merit = round(shortest / n ** (1 / 3), 6)
+        if best is None or merit > best[0]:
+            best = merit, n, matrix
+    if best is None:
+        raise InvalidInputError("the start structure has no supercell")
+    rows = tuple(tuple(int(x) for x in row) for row in best[2])
+    return rows, best[1] * len(structure)  # type: ignore[return-value]
+
+
+def _is_cubic(structure: Structure) -> bool:
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    return bool(SpacegroupAnalyzer(structure, symprec=0.01).get_crystal_system() == "cubic")
+
+
+def _nearest_distance(structure: Structure) -> float:
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    from mlip_autopipe.generation.perturb import shortest_distance
+
+    return shortest_distance(AseAtomsAdaptor.get_atoms(structure, msonable=False))

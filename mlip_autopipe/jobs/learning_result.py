@@ -1,0 +1,208 @@
+"""What the learning loop writes down: metrics of a generation, and at the end the judgement of the potential."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
+from mlip_autopipe.learning.exploration import sample_frames
+from mlip_autopipe.schemas.otf import (
+    Candidate,
+    ForceErrors,
+    GenerationDocument,
+    LearningState,
+    OTFDocument,
+    OTFSettings,
+    UsedLabel,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlip_autopipe.learning.training import Labelled, Lesson
+    from mlip_autopipe.potentials.base import ForceField, Potential
+
+ROLLING_LABELS = 20
+FROM_DYNAMICS = ("trigger", "guard", "audit")
+_HELD_OUT_STREAM, _CONTROL_STREAM = 1, 2
+
+
+@dataclass
+class Judgement:
+    """Errors of the potential and of the random arm's on labels that neither has seen."""
+
+    held_out: ForceErrors | None = None
+    control: ForceErrors | None = None
+    control_potential: Potential | None = None
+    control_sha256: str | None = None
+
+
+def generation_document(state: LearningState, lesson: Lesson, new: Sequence[UsedLabel]) -> GenerationDocument:
+    """Return the metrics of the generation that a training has just ended."""
+    covered = sum(round(f.covered_fraction * f.atoms) for f in lesson.fresh)
+    atoms = sum(f.atoms for f in lesson.fresh)
+    calibration = lesson.potential.calibration
+    assert state.potential_sha256 is not None, "a training has just named it"
+    return GenerationDocument(
+        run_id=state.run_id,
+        arm=state.arm,
+        generation=state.generation,
+        labels=len(state.used),
+        new_labels=dict(Counter(one.origin for one in new)),
+        left_out=[one for one in state.left_out if one.generation == state.generation],
+        fresh_errors=lesson.fresh,
+        coverage_90=covered / atoms if atoms else None,
+        coverage_90_rolling=calibration.covered_fraction(ROLLING_LABELS),
+        calibration_factor=calibration.factor,
+        calibration_ready=calibration.is_ready,
+        model=lesson.report.model,
+        parameters=lesson.report.parameters,
+        training_rmse=lesson.report.rmse,
+        md_steps=state.stretch_steps,
+        md_max_std_eV_per_A=state.history,
+        wall_s=state.wall_s,
+        core_s=state.core_s,
+        potential_sha256=state.potential_sha256,
+    )
+
+
+def samples(potential: Potential, settings: OTFSettings, cell: Atoms, state: LearningState) -> list[Candidate]:
+    """Return frames of molecular dynamics at random times, for the judgement and for the random arm.
+
+    The random arm gets as many frames as the loop has labels beyond the seeds, so that both train on the same number.
+    """
+    found = _frames(potential, settings, cell, settings.held_out, "held_out", _HELD_OUT_STREAM)
+    if settings.control_arm == "random":
+        trained = [one for one in state.used if one.origin not in NOT_TRAINED]
+        wanted = sum(one.origin != "seed" for one in trained)
+        found += _frames(potential, settings, cell, wanted, "random", _CONTROL_STREAM)
+    return found
+
+
+def evaluate(
+    potential: Potential,
+    settings: OTFSettings,
+    held_out: Sequence[Labelled],
+    control: Sequence[Labelled],
+    state: LearningState,
+) -> Judgement:
+    """Judge the potential, and one trained on the seeds and random frames."""
+    from mlip_autopipe.potentials.dataset import TrainingSet
+    from mlip_autopipe.potentials.registry import make_potential
+
+    judged = Judgement()
+    if held_out:
+        judged.held_out = force_errors(potential, held_out)
+    if settings.control_arm == "random":
+        random = sum(one.used.origin == "random" for one in control)
+        wanted = sum(one.origin not in (*NOT_TRAINED, "seed") for one in state.used)
+        if random < wanted:
+            state.missing.append(f"the random arm got {random} of {wanted} labels and was not trained")
+        elif held_out:
+            other = make_potential(settings.backend, **settings.potential)
+            other.fit(TrainingSet.of(one.configuration for one in control))
+            judged.control, judged.control_potential = force_errors(other, held_out), other
+    return judged
+
+
+def force_errors(force_field: ForceField, labels: Sequence[Labelled]) -> ForceErrors:
+    """Return root mean square errors on labels that were not trained on."""
+    from ase.units import GPa
+
+    forces, energies, stresses = [], [], []
+    for one in labels:
+        label, found = one.configuration, force_field.predict(one.configuration.atoms)
+        assert label.forces_eV_per_A is not None, "every reference engine gives forces"
+        forces.append((found.forces_eV_per_A - label.forces_eV_per_A)[label.force_weights > 0].ravel())
+        if label.energy_eV is not None and label.energy_weight > 0:
+            energies.append((found.energy_eV - label.energy_eV) / len(label.atoms))
+        if label.stress_eV_per_A3 is not None and label.stress_weight > 0:
+            stresses.append((found.stress_eV_per_A3 - label.stress_eV_per_A3) / GPa)
+    return ForceErrors(
+        labels=len(labels),
+        force_rmse_eV_per_A=_rms(np.concatenate(forces)),
+        energy_rmse_eV_per_atom=_rms(np.array(energies)) if energies else None,
+        stress_rmse_GPa=_rms(np.concatenate(stresses)) if stresses else None,
+    )
+
+
+def otf_document(
+    state: LearningState, settings: OTFSettings, potential: Potential, judged: Judgement
+) -> OTFDocument:
+    """Return what was learned."""
+    assert state.potential_sha256 is not None, "the loop ends after a training"
+    trained = [one for one in state.used if one.origin not in NOT_TRAINED]
+    from_dynamics = sum(one.origin in FROM_DYNAMICS for one in trained)
+    ready = [one for one in potential.calibration.coverage if one.ready]
+    better = None
+    if judged.control is not None and judged.held_out is not None:
+        better = judged.held_out.force_rmse_eV_per_A < judged.control.force_rmse_eV_per_A
+    return OTFDocument(
+        run_id=state.run_id,
+        arm=state.arm,
+        state="done" if state.verdict is not None and state.verdict.is_enough else "not_enough_evidence",
+        potential_sha256=state.potential_sha256,
+        backend=settings.backend,
+        model=state.model,
+        parameters=state.parameters,
+        label_ids=[one.label_id for one in trained],
+        held_out_label_ids=[one.label_id for one in state.used if one.origin == "held_out"],
+        force_weights={one.label_id: one.force_weights for one in state.used if one.force_weights is not None},
+        labels_by_origin=dict(Counter(one.origin for one in state.used)),
+        left_out=state.left_out,
+        generations=state.generation,
+        md_steps=state.md_steps,
+        labelled_fraction_of_md=from_dynamics / state.md_steps if state.md_steps else None,
+        temperatures_K=settings.temperatures_K,
+        coverage_90=potential.calibration.covered_fraction(),
+        coverage_labels=len(ready),
+        calibration_factor=potential.calibration.factor,
+        audit_errors=state.audit_errors,
+        verdict=state.verdict,
+        held_out=judged.held_out,
+        control=judged.control,
+        control_potential_sha256=judged.control_sha256,
+        active_beats_random=better,
+        n_reference_calculations=len(state.used) + len(state.left_out),
+        stop_reason=state.stop_reason or "",
+        missing=state.missing,
+        warnings=_warnings(state, settings, better),
+    )
+
+
+def _frames(
+    potential: Potential, settings: OTFSettings, cell: Atoms, n: int, origin: str, stream: int
+) -> list[Candidate]:
+    temperatures = settings.temperatures_K
+    shares = [len(part) for part in np.array_split(np.arange(n), len(temperatures))]
+    # the hottest first: forces there are hardest
+    found = []
+    for k, (temperature, share) in enumerate(zip(sorted(temperatures, reverse=True), shares, strict=True)):
+        seed = int(np.random.SeedSequence((settings.seed, stream, k)).generate_state(1)[0])
+        for atoms in sample_frames(potential, settings, cell, temperature, share, seed) if share else []:
+            detail = f"random frame at {temperature:g} K"
+            found.append(candidate(atoms, origin, detail, temperature_K=temperature))  # type: ignore[arg-type]
+    return found
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) -> list[str]:
+    found = [
+        f"at {one.temperature_K:g} K the newest audit had a force error of {1e3 * one.force_rmse_eV_per_A:.0f} meV/A, "
+        f"more than the target of {1e3 * settings.target_force_error_eV_per_A:.0f}"
+        for one in state.audit_errors
+        if one.force_rmse_eV_per_A > settings.target_force_error_eV_per_A
+    ]
+    if state.left_out:
+        found.append(f"{len(state.left_out)} labels failed and were left out; the first: {state.left_out[0].reason}")
+    if better is False:
+        found.append("a potential trained on the same number of random frames had smaller errors on the held-out labels")
+    return found
