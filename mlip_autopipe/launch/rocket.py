@@ -32,7 +32,9 @@ DATABASE_PATIENCE_S = 300.0
 STOP_PATIENCE_S = 15.0
 STOPPED_EXIT_CODE = 143
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+SINGLE_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS",)
+"""OpenBLAS's threads wait by spinning, which costs far more beside busy neighbours than small matrices can gain."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for variable in THREAD_VARIABLES:  # before anything imports numpy
         os.environ[variable] = str(options.cores)
+    for variable in SINGLE_THREAD_VARIABLES:
+        os.environ[variable] = "1"
 
     from mlip_autopipe.errors import AutoPipeError
     from mlip_autopipe.launch.location import locate

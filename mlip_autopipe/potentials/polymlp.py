@@ -8,7 +8,8 @@ form; force uncertainty and samples come from it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -208,63 +209,13 @@ class PolymlpPotential(Potential):
         Sets with more features than there are observations are not tried, nor those above 600 with fewer than six
         observations per feature: they cost seconds and were never chosen.
         """
-        start = time.perf_counter()
-        if len(training) == 0:
-            raise TrainingError("the training set is empty; label at least one configuration")
-        elements = training.elements
-        energies = least_squares_atomic_energies(training, elements) | (self.atomic_energies_eV or {})
-        reference = np.array([energies[element] for element in elements])
-        if self.features is None:
-            ladder = feature_ladder(elements, cutoff_A=self.cutoff_A, largest=self.largest)
-        else:
-            ladder = [(self.features, feature_count(self.features, elements))]
-        targets = self._targets(training.configurations, elements, reference)
-        best: _Trained | None = None
-        tried: list[dict[str, Any]] = []
-        worse = 0
-        for features, size in ladder:
-            if best is not None and not _worth_trying(size, best.ridge.count):
-                break
-            ridge = BayesianRidge(size, len(elements))
-            self._accumulate(ridge, features, elements, training.configurations, targets)
-            posterior = ridge.solve()
-            tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
-            if best is None or posterior.log_evidence > best.posterior.log_evidence:
-                best = _Trained(features, elements, reference, ridge, posterior, len(training), len(training))
-                worse = 0
-            else:
-                worse += 1
-            if (worse > 1 and size > _SMALL) or (worse and size > _CHEAP):
-                break
-        assert best is not None
-        self._become(best)
-        return self._report(start, tried)
+        with _calm_blas():
+            return self._fit(training)
 
     def add(self, configurations: Sequence[Configuration]) -> FitReport:
         """Add configurations to the normal equations; the result is that of a fit to all with this feature set."""
-        start = time.perf_counter()
-        trained = self._trained
-        if trained is None:
-            raise TrainingError("nothing to add to: fit the potential first")
-        for one in configurations:
-            if new := sorted(set(one.atoms.get_chemical_symbols()) - set(trained.elements)):
-                raise TrainingError(f"{one.description} brings {', '.join(new)}; fit the potential again on all labels")
-        sums = {kind: _copy(trained.ridge.sums[kind]) for kind in KINDS}
-        ridge = BayesianRidge(trained.ridge.features, trained.ridge.free, sums=sums)
-        targets = self._targets(configurations, trained.elements, trained.reference_eV)
-        self._accumulate(ridge, trained.features, trained.elements, configurations, targets)
-        self._become(
-            _Trained(
-                trained.features,
-                trained.elements,
-                trained.reference_eV,
-                ridge,
-                ridge.solve(),
-                trained.configurations + len(configurations),
-                trained.configurations_at_choice,
-            )
-        )
-        return self._report(start, [])
+        with _calm_blas():
+            return self._add(configurations)
 
     def predict(self, atoms: Atoms) -> Prediction:
         """Return energy, forces and stress of the posterior mean."""
@@ -379,6 +330,64 @@ class PolymlpPotential(Potential):
         found._become(_Trained(features, elements, arrays["reference_eV"], ridge, posterior, *header["configurations"]))
         return found
 
+    def _fit(self, training: TrainingSet) -> FitReport:
+        start = time.perf_counter()
+        if len(training) == 0:
+            raise TrainingError("the training set is empty; label at least one configuration")
+        elements = training.elements
+        energies = least_squares_atomic_energies(training, elements) | (self.atomic_energies_eV or {})
+        reference = np.array([energies[element] for element in elements])
+        if self.features is None:
+            ladder = feature_ladder(elements, cutoff_A=self.cutoff_A, largest=self.largest)
+        else:
+            ladder = [(self.features, feature_count(self.features, elements))]
+        targets = self._targets(training.configurations, elements, reference)
+        best: _Trained | None = None
+        tried: list[dict[str, Any]] = []
+        worse = 0
+        for features, size in ladder:
+            if best is not None and not _worth_trying(size, best.ridge.count):
+                break
+            ridge = BayesianRidge(size, len(elements))
+            self._accumulate(ridge, features, elements, training.configurations, targets)
+            posterior = ridge.solve()
+            tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
+            if best is None or posterior.log_evidence > best.posterior.log_evidence:
+                best = _Trained(features, elements, reference, ridge, posterior, len(training), len(training))
+                worse = 0
+            else:
+                worse += 1
+            if (worse > 1 and size > _SMALL) or (worse and size > _CHEAP):
+                break
+        assert best is not None
+        self._become(best)
+        return self._report(start, tried)
+
+    def _add(self, configurations: Sequence[Configuration]) -> FitReport:
+        start = time.perf_counter()
+        trained = self._trained
+        if trained is None:
+            raise TrainingError("nothing to add to: fit the potential first")
+        for one in configurations:
+            if new := sorted(set(one.atoms.get_chemical_symbols()) - set(trained.elements)):
+                raise TrainingError(f"{one.description} brings {', '.join(new)}; fit the potential again on all labels")
+        sums = {kind: _copy(trained.ridge.sums[kind]) for kind in KINDS}
+        ridge = BayesianRidge(trained.ridge.features, trained.ridge.free, sums=sums)
+        targets = self._targets(configurations, trained.elements, trained.reference_eV)
+        self._accumulate(ridge, trained.features, trained.elements, configurations, targets)
+        self._become(
+            _Trained(
+                trained.features,
+                trained.elements,
+                trained.reference_eV,
+                ridge,
+                ridge.solve(),
+                trained.configurations + len(configurations),
+                trained.configurations_at_choice,
+            )
+        )
+        return self._report(start, [])
+
     def _require(self) -> _Trained:
         if self._trained is None:
             raise PredictionError("the potential is not trained yet; call fit first")
@@ -466,6 +475,19 @@ class PolymlpPotential(Potential):
             candidates=tried,
             reselect=trained.configurations >= _GROWTH_BEFORE_RESELECTION * trained.configurations_at_choice,
         )
+
+
+@contextmanager
+def _calm_blas() -> Iterator[None]:
+    """Keep linear algebra on one core.
+
+    The matrices are small, and OpenBLAS's threads wait for each other by spinning: beside other busy processes a fit
+    that takes 1.6 s on one core took 75 s on two.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def _worth_trying(features: int, observations: int) -> bool:
