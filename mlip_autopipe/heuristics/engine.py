@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.heuristics.budget import available_cores, choose_budget, estimate_cost, estimate_learning
 from mlip_autopipe.heuristics.choices import Choices
@@ -100,7 +102,7 @@ class HeuristicEngine:
             symmetry_tolerance_A=SYMMETRY_TOLERANCE_A if elastic is None else elastic.symmetry_tolerance_A,
         )
         temperatures = user_config.temperatures_K
-        learning = {}
+        learning: dict[str, Any] = {}
         if via == "potential":
             cores = user_config.resources.cores or available_cores()
             learning["otf"] = choose_learning(
@@ -118,7 +120,7 @@ class HeuristicEngine:
             if goal == "equilibrate":
                 learning["equilibrate"] = choose_equilibrate(structure, temperatures, choices, cheap=reference.cheap)
         kpts = electronic.kpts if isinstance(parameters.get("kpts"), dict) else parameters.get("kpts")
-        cost = {
+        cost: dict[str, Any] = {
             "kpts": tuple(kpts or electronic.kpts),
             "is_metal": material.is_metal,
             "spin_polarised": material.is_magnetic,

@@ -132,20 +132,22 @@ def force_errors(force_field: ForceField, labels: Sequence[Labelled]) -> ForceEr
 
 
 def otf_document(
-    state: LearningState, settings: OTFSettings, potential: Potential, judged: Judgement
+    state: LearningState, settings: OTFSettings, potential: Potential, judged: Judgement | None
 ) -> OTFDocument:
-    """Return what was learned."""
+    """Return what was learned, or, before the judgement, what is known so far."""
     assert state.potential_sha256 is not None, "the loop ends after a training"
     trained = [one for one in state.used if one.origin not in NOT_TRAINED]
     from_dynamics = sum(one.origin in FROM_DYNAMICS for one in trained)
     ready = [one for one in potential.calibration.coverage if one.ready]
+    found = judged or Judgement()
     better = None
-    if judged.control is not None and judged.held_out is not None:
-        better = judged.held_out.force_rmse_eV_per_A < judged.control.force_rmse_eV_per_A
+    if found.control is not None and found.held_out is not None:
+        better = found.held_out.force_rmse_eV_per_A < found.control.force_rmse_eV_per_A
+    ended = "done" if state.verdict is not None and state.verdict.is_enough else "not_enough_evidence"
     return OTFDocument(
         run_id=state.run_id,
         arm=state.arm,
-        state="done" if state.verdict is not None and state.verdict.is_enough else "not_enough_evidence",
+        state="learning" if judged is None else ended,  # type: ignore[arg-type]
         potential_sha256=state.potential_sha256,
         backend=settings.backend,
         model=state.model,
@@ -153,6 +155,8 @@ def otf_document(
         label_ids=[one.label_id for one in trained],
         held_out_label_ids=[one.label_id for one in state.used if one.origin == "held_out"],
         force_weights={one.label_id: one.force_weights for one in state.used if one.force_weights is not None},
+        energy_weights={one.label_id: one.energy_weight for one in state.used if one.energy_weight != 1},
+        stress_weights={one.label_id: one.stress_weight for one in state.used if one.stress_weight != 1},
         labels_by_origin=dict(Counter(one.origin for one in state.used)),
         left_out=state.left_out,
         generations=state.generation,
@@ -164,9 +168,9 @@ def otf_document(
         calibration_factor=potential.calibration.factor,
         audit_errors=state.audit_errors,
         verdict=state.verdict,
-        held_out=judged.held_out,
-        control=judged.control,
-        control_potential_sha256=judged.control_sha256,
+        held_out=found.held_out,
+        control=found.control,
+        control_potential_sha256=found.control_sha256,
         active_beats_random=better,
         n_reference_calculations=len(state.used) + len(state.left_out),
         stop_reason=state.stop_reason or "",

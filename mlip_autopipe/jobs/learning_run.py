@@ -18,7 +18,7 @@ from mlip_autopipe.jobs.blobs import BlobStore
 from mlip_autopipe.jobs.labelling import Labeller, Labelling, labeller
 from mlip_autopipe.jobs.learning_result import evaluate, generation_document, otf_document, samples
 from mlip_autopipe.jobs.records import RunRecords
-from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate, configuration_of
+from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
 from mlip_autopipe.learning.exploration import explore, thinned
 from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more
 from mlip_autopipe.learning.seeds import md_cell, seed_structures
@@ -117,7 +117,7 @@ class LearningRun:
             elif state.potential_sha256 is None:
                 raise BudgetExhaustedError(_nothing_labelled(state))
             fresh = [] if lesson is None else lesson.fresh
-            walker_of = {one.label_id: one.walker for one in new}
+            walker_of = {one.label_id: one.walker for one in new if one.walker is not None}
             audits = {walker_of[f.label_id]: f for f in fresh if f.origin == "audit"}
             state.audit_errors = newest_audits(state.audit_errors, fresh, state.generation)
             state.walkers = after_audits(state.walkers, audits, self.settings)
@@ -125,6 +125,7 @@ class LearningRun:
             self.records.save_generation(generation_document(state, lesson, new))
             state.model = lesson.report.model
             state.parameters = lesson.report.parameters
+            self.records.save_learned(otf_document(state, self.settings, lesson.potential, None))
         state.wall_s, state.core_s, state.history, state.stretch_steps = {}, {}, [], 0
         if state.generation >= self.settings.max_generations and state.stop_reason is None:
             state.stop_reason = f"{state.generation} generations were made (otf.max_generations)"

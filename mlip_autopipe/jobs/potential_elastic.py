@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.learning.elastic_property import ElasticMeasurement
     from mlip_autopipe.reference.relax import RelaxationOutcome
-    from mlip_autopipe.schemas.otf import OTFDocument
     from mlip_autopipe.schemas.system import SystemConfig
 
 FULL_SAMPLES = 16

@@ -91,7 +91,7 @@ class RunRecords:
         found = self._find(name)
         if found is None:
             raise RecordError(
-                f"run {self.run_id} has no document {name!r} in this JobStore; was the run submitted to another database?"
+                f"run {self.run_id} has no document {name!r} in this JobStore; was it submitted to another database?"
             )
         return found
 

@@ -16,6 +16,7 @@ from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import PyMongoError
 
 from mlip_autopipe.errors import AutoPipeError
+from mlip_autopipe.launch.continuation import continue_elsewhere
 from mlip_autopipe.launch.heartbeat import heartbeat
 from mlip_autopipe.launch.jobstore import jobstore_for
 from mlip_autopipe.launch.retry import RetrySettings, is_transient
@@ -80,6 +81,10 @@ class ResilientJobFiretask(JobFiretask):  # type: ignore[misc]
         action = task.run_task(fw_spec)
         for workflow in (*action.detours, *action.additions):
             make_resilient(workflow, inherited, store=self.get("store"))
+        launchpad, fw_id = getattr(self, "launchpad", None), getattr(self, "fw_id", None)
+        one_way_on = len(action.detours) == 1 and not action.additions
+        if launchpad is not None and one_way_on and continue_elsewhere(launchpad, fw_id, action.detours[0]):
+            action.detours = []
         return action
 
     def _store(self) -> JobStore | None:

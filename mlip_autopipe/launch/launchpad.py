@@ -26,7 +26,7 @@ STALE_LOCK_S = 10.0
 ORPHAN_S = 60.0
 
 FIREWORK_INDEXES = ("spec.run_id", [("spec.run_id", 1), ("state", 1)])
-WORKFLOW_INDEXES = ("metadata.run_id", "metadata.project_name")
+WORKFLOW_INDEXES = ("metadata.run_id", "metadata.project_name", "metadata.continues_fw_id")
 OUTPUT_INDEXES = ("uuid", "output.run_id", "metadata.run_id")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -187,7 +187,7 @@ def _stretch(
 ) -> Stretch:
     temperature = settings.temperatures_K[walker.temperature_index]
     steps = outcome.step - outcome.first_step
-    more = {"walker": walker.index, "temperature_K": temperature, "step": outcome.step}
+    more: dict[str, Any] = {"walker": walker.index, "temperature_K": temperature, "step": outcome.step}
     if history and history[-1][1] == outcome.step:
         more["predicted_max_std_eV_per_A"] = history[-1][2]
     moved = walker.model_copy(update={"step": outcome.step, "guards": 0})
@@ -215,7 +215,7 @@ def _after_guard(
     checkpoint: bytes | None,
     steps: int,
     history: list[tuple[float, float, float]],
-    more: dict[str, object],
+    more: dict[str, Any],
     why: str,
 ) -> Stretch:
     """Label what the guard refused, if it is a structure at all, else the last good state, and go on from there."""

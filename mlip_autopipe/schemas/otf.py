@@ -217,6 +217,8 @@ class OTFDocument(StrictModel):
     label_ids: list[str] = Field(description="Trained on.")
     held_out_label_ids: list[str] = Field(default_factory=list)
     force_weights: dict[str, list[float]] = Field(default_factory=dict, description="By label id, masked ones only.")
+    energy_weights: dict[str, float] = Field(default_factory=dict, description="By label id, where it is not 1.")
+    stress_weights: dict[str, float] = Field(default_factory=dict, description="By label id, where it is not 1.")
     labels_by_origin: dict[str, int]
     left_out: list[LeftOut]
     generations: int
