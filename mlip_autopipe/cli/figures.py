@@ -36,8 +36,26 @@ def plot_elastic(document: dict[str, Any], path: Path) -> Path:
         f"{name} = {e['value']:.2f} ± {e['stderr']:.2f}"
         for name, e in list(document["independent_constants_GPa"].items())[:6]
     )
-    failed = "" if document["state"] == "done" else "  [a physics gate failed]"
-    figure.suptitle(f"{document['formula']} ({document['space_group']}): {constants} GPa{failed}")
+    figure.suptitle(f"{document['formula']} ({document['space_group']}): {constants} GPa{remark(document)}")
+    return save_figure(figure, path, document["run_id"])
+
+
+def remark(document: dict[str, Any]) -> str:
+    """Return what a title must say about the state of a document."""
+    words = {"done": "", "not_enough_evidence": "  [not enough evidence]"}
+    return words.get(document["state"], "  [a physics gate failed]")
+
+
+def save_figure(figure: Any, path: Path, run_id: str) -> Path:
+    """Write a matplotlib figure as PNG, as a whole or not at all, and close it.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        The file cannot be written.
+    """
+    import matplotlib.pyplot as plt
+
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +65,7 @@ def plot_elastic(document: dict[str, Any], path: Path) -> Path:
         scratch.unlink(missing_ok=True)
         raise EnvironmentProblemError(
             f"{path} cannot be written ({error.strerror}); the result is safe in the database: afterwards "
-            f"`mlip-auto results {document['run_id']} --out DIR` draws it again"
+            f"`mlip-auto results {run_id} --out DIR` draws it again"
         ) from None
     finally:
         plt.close(figure)

@@ -9,7 +9,7 @@ import pytest
 
 from mlip_autopipe.cli.figures import plot_elastic, young_modulus
 from mlip_autopipe.cli.results import flat_results, report, write_results
-from mlip_autopipe.errors import EnvironmentProblemError
+from mlip_autopipe.errors import EXIT_NOT_ENOUGH_EVIDENCE, EnvironmentProblemError, InvalidInputError
 
 AL = np.diag([113.8, 113.8, 113.8, 31.6, 31.6, 31.6])
 AL[:3, :3] += 61.6 * (1 - np.eye(3))
@@ -79,6 +79,20 @@ def test_a_failed_gate_is_exit_code_1(document, tmp_path, capsys, monkeypatch):
     document["gates"][0]["passed"] = False
     assert report(document, tmp_path) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_too_little_evidence_is_exit_code_3_and_says_what_is_missing(document, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    document |= {"state": "not_enough_evidence", "missing": ["more labels are needed"]}
+    assert report(document, tmp_path) == EXIT_NOT_ENOUGH_EVIDENCE
+    printed = capsys.readouterr().out
+    assert "more labels are needed" in printed
+    assert "FAILED" not in printed
+
+
+def test_a_document_of_an_unknown_goal_is_refused_in_one_sentence(document):
+    with pytest.raises(InvalidInputError, match=r"goal 'phases'.*elastic"):
+        flat_results(document | {"goal": "phases"})
 
 
 def test_a_full_disk_leaves_nothing_behind(document, tmp_path, monkeypatch):
