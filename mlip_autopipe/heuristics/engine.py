@@ -145,6 +145,7 @@ class HeuristicEngine:
             reasons=choices.reasons,
             warnings=choices.warnings,
         )
+        _refuse_unused(choices.overrides, config)
         return config.model_copy(update={"run_id": plan_run_id(config)})
 
 
@@ -164,6 +165,16 @@ def _check_goal(user_config: UserConfig) -> None:
         raise InvalidInputError(
             f"goal {goal} is not available in this version; available: {', '.join(AVAILABLE_GOALS)}"
         )
+
+
+def _refuse_unused(overrides: Overrides, config: SystemConfig) -> None:
+    """Refuse overrides of sections that this plan does not have: they would silently change nothing."""
+    for path in overrides.paths():
+        section = path.split(".")[0]
+        if getattr(config, section) is None:
+            raise InvalidInputError(
+                f"overrides: {path} has no meaning for goal {config.goal} via {config.via}, whose plan has no {section}"
+            )
 
 
 def _via_reason(user_config: UserConfig) -> Reason:

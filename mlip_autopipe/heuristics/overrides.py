@@ -14,10 +14,14 @@ from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.schemas.system import SystemConfig
 
 PARAMETERS = "reference.parameters"
+MAX_SHOWN = 20
 
 _SET_ELSEWHERE: dict[str, str] = {
     "project_name": "set project_name at the top of the input",
     "goal": "set simulation_goal at the top of the input",
+    "via": "set via at the top of the input",
+    "otf.backend": "set potential.backend at the top of the input",
+    "otf.potential": "set potential.kwargs at the top of the input",
     "material.formula": "describe the material under target_system",
     "material.elements": "describe the material under target_system",
     "material.n_atoms": "describe the material under target_system",
@@ -61,6 +65,10 @@ class Overrides:
 
     def __getitem__(self, path: str) -> Any:
         return self._values[path]
+
+    def paths(self) -> list[str]:
+        """Return the paths that the user set (without the engine's parameters)."""
+        return list(self._values)
 
     def _add(self, path: str, value: Any) -> None:
         if path in self._values:
@@ -154,6 +162,9 @@ def nearest(path: str, valid: list[str]) -> str:
     )
     if close:
         return f"; did you mean {close[0]}?"
+    if len(valid) > MAX_SHOWN:
+        groups = ", ".join(dict.fromkeys(path.split(".")[0] for path in valid))
+        return f"; its groups are {groups}, and `mlip-auto plan` shows every path"
     return f"; valid: {', '.join(valid)}" if valid else "; this engine has no parameters to set"
 
 

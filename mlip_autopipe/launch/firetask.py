@@ -82,8 +82,9 @@ class ResilientJobFiretask(JobFiretask):  # type: ignore[misc]
         for workflow in (*action.detours, *action.additions):
             make_resilient(workflow, inherited, store=self.get("store"))
         launchpad, fw_id = getattr(self, "launchpad", None), getattr(self, "fw_id", None)
-        one_way_on = len(action.detours) == 1 and not action.additions
-        if launchpad is not None and one_way_on and continue_elsewhere(launchpad, fw_id, action.detours[0]):
+        if launchpad is None or fw_id is None or len(action.detours) != 1 or action.additions:
+            return action
+        if continue_elsewhere(launchpad, fw_id, action.detours[0]):
             action.detours = []
         return action
 
