@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.label import ReferenceLabel
     from mlip_autopipe.schemas.system import SystemConfig
 
+TRIES = 2
+"""As planned, and once more by harder means."""
+
 
 @dataclass(frozen=True, eq=False)
 class Labelling:
@@ -64,20 +67,21 @@ class Labeller:
         Neither a failed calculation nor an exhausted budget raises.
         """
         name = self.name_of(atoms)
-        known = self._labels.get(name)
-        if known is not None and known.state == "failed" and self._was_tried_twice(known):
-            return Labelling(name, "failed", known, known.failure or "")
-        for last in (False, True):
+        reason = ""
+        for _ in range(TRIES):
+            known = self._labels.get(name)
+            if known is not None and self._is_given_up(known):
+                reason = known.failure or ""
+                break
             try:
                 label = self._labels.get_or_compute(atoms, self._engine, budget=self._budget, run_id=self._run_id)
             except BudgetExhaustedError as error:
                 return Labelling(name, "no_budget", reason=str(error))
             except ReferenceCalculationError as error:
-                if last:
-                    return Labelling(name, "failed", self._labels.get(name), str(error))
+                reason = str(error)
             else:
                 return Labelling(name, "done", label)
-        raise AssertionError("unreachable")
+        return Labelling(name, "failed", self._labels.get(name), reason)
 
     def find(self, atoms: Atoms) -> Labelling:
         """Return what is known of a structure, computing nothing."""
@@ -89,8 +93,9 @@ class Labeller:
             return Labelling(name, "done", label)
         return Labelling(name, "failed", label, label.failure or "")
 
-    def _was_tried_twice(self, label: ReferenceLabel) -> bool:
-        return label.run_id == self._run_id and sum(a.step == "as planned" for a in label.attempts) > 1
+    def _is_given_up(self, label: ReferenceLabel) -> bool:
+        """Whether this run has tried often enough; where another run failed, the harder way is tried once."""
+        return label.state == "failed" and label.run_id == self._run_id and label.tries >= TRIES
 
 
 @contextmanager

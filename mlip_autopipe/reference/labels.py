@@ -158,8 +158,8 @@ def _compute(
     result: EngineResult | None = None
     failure: str | None = None
     attempts = list(before.attempts) if before is not None else []
+    failed_before = before is not None and before.state == "failed"
     try:
-        failed_before = before is not None and before.state == "failed"
         compute = engine.compute_harder if failed_before else engine.compute
         result = compute(_identified(atoms))
         _require_numbers(result, len(atoms), engine)
@@ -170,7 +170,8 @@ def _compute(
             attempts += error.attempts
         else:
             took_s = time.perf_counter() - wall
-            attempts.append(Attempt(step="as planned", converged=False, message=failure, wall_time_s=took_s))
+            step = "once more" if failed_before else "as planned"
+            attempts.append(Attempt(step=step, converged=False, message=failure, wall_time_s=took_s))
     return ReferenceLabel(
         label_id=key,
         settings_hash=engine.settings_hash,
@@ -185,6 +186,7 @@ def _compute(
         failure=failure,
         warnings=[] if result is None else result.warnings,
         attempts=attempts,
+        tries=1 if before is None else before.tries + 1,
         wall_time_s=time.perf_counter() - wall,
         core_time_s=max(0.0, _core_seconds() - core),
         run_id=run_id,

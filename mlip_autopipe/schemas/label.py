@@ -41,6 +41,7 @@ class ReferenceLabel(StrictModel):
     failure: str | None = Field(None, description="Why there is no number, when state is failed.")
     warnings: list[str] = Field(default_factory=list)
     attempts: list[Attempt] = Field(default_factory=list)
+    tries: int = Field(1, ge=1, description="Calculations: as planned, and after failures by harder means.")
     wall_time_s: float = Field(ge=0)
     core_time_s: float = Field(ge=0)
     run_id: str | None = Field(None, description="The run that paid for it.")
