@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB, Flow, Job, Response, job
@@ -11,11 +13,16 @@ from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
 from mlip_autopipe.schemas.system import SystemConfig
 
 if TYPE_CHECKING:
+    from jobflow import JobStore
+
     from mlip_autopipe.jobs.learning_run import LearningRun
     from mlip_autopipe.schemas.otf import LearningState
 
 LONGEST_JOB_S = 1800.0
 """After so long the next job takes over, so that queues with short limits and people watching are served."""
+POLL_S = 0.5
+LEAST_JOB_S = 10.0
+"""A job goes on for so long even when its time is over already, so that no chain of jobs turns without getting on."""
 
 
 @job(config=STORE_EXPOSED)
@@ -85,10 +92,14 @@ def label_candidate(run_id: str, round_: str, index: int, reserve: int) -> str:
 
 def _advance(run_id: str, finish: str | None, reserve: int, labelled: str = "") -> Response[Any]:
     from mlip_autopipe.jobs.learning_run import LearningRun
-    from mlip_autopipe.jobs.wall_time import seconds_left
 
-    run = LearningRun(current_store(), run_id, reserve=reserve)
-    cheap, ends = run.system.reference.cheap, time.monotonic() + min(seconds_left() or LONGEST_JOB_S, LONGEST_JOB_S)
+    store = current_store()
+    with _alone(store, run_id):
+        return _advanced(LearningRun(store, run_id, reserve=reserve), finish, reserve, labelled)
+
+
+def _advanced(run: LearningRun, finish: str | None, reserve: int, labelled: str) -> Response[Any]:
+    cheap, ends = run.system.reference.cheap, time.monotonic() + _seconds_for_this_job()
     began_at = run.state.generation
     while True:
         phase = run.state.phase
@@ -112,6 +123,28 @@ def _advance(run_id: str, finish: str | None, reserve: int, labelled: str = "") 
             run.hold_out()
         else:
             run.evaluate()
+
+
+@contextmanager
+def _alone(store: JobStore, run_id: str) -> Iterator[None]:
+    """Wait until no other job advances the run: one whose worker was taken for dead may still be at it."""
+    from mlip_autopipe.reference.claims import Claims
+    from mlip_autopipe.reference.documents import ledger_of
+
+    claims = Claims(ledger_of(store))
+    while True:
+        with claims.holding(f"loop:{run_id}") as mine:
+            if mine:
+                yield
+                return
+        time.sleep(POLL_S)
+
+
+def _seconds_for_this_job() -> float:
+    from mlip_autopipe.jobs.wall_time import seconds_left
+
+    left = seconds_left()
+    return LONGEST_JOB_S if left is None else min(LONGEST_JOB_S, max(LEAST_JOB_S, left))
 
 
 def _fan_out(run: LearningRun, finish: str | None, reserve: int) -> Response[Any]:
