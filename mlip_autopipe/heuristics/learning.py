@@ -121,7 +121,7 @@ def choose_learning(
         seed_structures=choose("seed_structures", SEEDS, "strained primitive cells and rattled supercells in turn"),
         seed_strain=choose("seed_strain", 0.04, "the guessed lattice constant may be off by some per cent"),
         seed_rattle_A=choose(
-            "seed_rattle_A", round(0.06 * bond, 3), f"6 % of the bond of {bond:.2f} A, as near half of the melting point"
+            "seed_rattle_A", round(0.06 * bond, 3), f"6 % of the bond of {bond:.2f} A, as near half its melting point"
         ),
         force_std_trigger_eV_per_A=choose(
             "force_std_trigger_eV_per_A",
@@ -135,6 +135,9 @@ def choose_learning(
             "relative model part of the error; forces decide instead" if goal == "potential" else "relative model part",
         ),
         segment_steps=choose("segment_steps", SEGMENT_STEPS[cheap], f"for {how}; an audit at the end of each", DESIGN),
+        check_every=choose(
+            "check_every", None, "as often as a tenth of the run's time allows; a number makes runs repeatable", DESIGN
+        ),
         audits_per_temperature=choose("audits_per_temperature", AUDITS[cheap], f"for {how}", DESIGN),
         max_segments_per_temperature=choose(
             "max_segments_per_temperature", 3 * AUDITS[cheap], "three times the least number", DESIGN

@@ -90,6 +90,7 @@ def explore(
     watch = UncertaintyWatch(
         potential.force_std,
         settings.force_std_trigger_eV_per_A,
+        every=settings.check_every,
         max_every=max(1, settings.segment_steps // 4),
     )
     with tempfile.TemporaryDirectory(prefix="exploration-") as folder:
@@ -226,8 +227,10 @@ def _after_guard(
     shown = frame if _is_plausible(frame) else (good.stop.to_atoms() if good is not None else None)
     found = None if shown is None else candidate(shown, "guard", why, **more)
     if guards > RESTART_AFTER_GUARDS or good is None:
+        # a segment that failed: where no run holds, there is an end to starting again, too
         again = {"attempt": walker.attempt + 1, "step": 0, "segment_end": settings.segment_steps, "guards": 0}
-        moved = walker.model_copy(update={**again, "checkpoint_sha256": None})
+        failed = {"segments": walker.segments + 1, "passed": 0, "checkpoint_sha256": None}
+        moved = walker.model_copy(update={**again, **failed})
         return Stretch(moved, None, found, out_of_time=False, steps=steps, history=history)
     moved = walker.model_copy(update={"guards": guards, "step": good.stop.step})
     return Stretch(moved, checkpoint, found, out_of_time=False, steps=steps, history=history)

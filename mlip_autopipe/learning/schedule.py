@@ -27,7 +27,7 @@ def after_audits(
 
     A walker that has reached the end of its segment has been audited; an audit whose error is within the target passes.
     After enough of them in a row, or after as many segments as are allowed, the next temperature begins where this one
-    ended.
+    ended. A run that guards stopped again and again counts as a segment, too.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def once_more(walkers: Sequence[Walker], settings: OTFSettings) -> list[Walker]:
 
 
 def _after_audit(walker: Walker, audit: FreshError | None, settings: OTFSettings) -> Walker:
-    if is_done(walker, settings) or walker.step < walker.segment_end:
+    gave_up = walker.segments >= settings.max_segments_per_temperature
+    if is_done(walker, settings) or (walker.step < walker.segment_end and not gave_up):
         return walker
     ok = audit is not None and audit.force_rmse_eV_per_A <= settings.target_force_error_eV_per_A
     passed = walker.passed + 1 if ok else 0

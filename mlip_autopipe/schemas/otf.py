@@ -32,6 +32,9 @@ class OTFSettings(StrictModel):
     target_force_error_eV_per_A: float = Field(gt=0, description="Per component, on labels not trained on.")
     target_property_error: float = Field(gt=0, description="Relative model part of the goal's property that is enough.")
     segment_steps: int = Field(ge=1, description="Steps without trigger after which a frame is labelled as an audit.")
+    check_every: int | None = Field(
+        None, ge=1, description="Steps between questions to the watch; None: as many as cost a tenth of the run."
+    )
     audits_per_temperature: int = Field(ge=1, description="Audits in a row that must pass before the next temperature.")
     max_segments_per_temperature: int = Field(ge=1, description="Then the next temperature begins all the same.")
     walkers: int = Field(ge=1, description="Independent runs; their labels are computed side by side.")
