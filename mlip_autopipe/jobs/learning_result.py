@@ -208,5 +208,5 @@ def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) 
     if state.left_out:
         found.append(f"{len(state.left_out)} labels failed and were left out; the first: {state.left_out[0].reason}")
     if better is False:
-        found.append("a potential trained on the same number of random frames had smaller errors on the held-out labels")
+        found.append("a potential trained on as many random frames had smaller errors on the held-out labels")
     return found

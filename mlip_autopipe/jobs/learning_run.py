@@ -1,7 +1,7 @@
 """The learning loop, phase by phase; what a phase finds is stored before the next one begins.
 
-label -> train -> explore -> label ... -> refine -> label ... -> held_out -> label -> evaluate -> finished. A job that is
-killed leaves the state of the last whole phase; labels that are done are found again by their name, so nothing is
+label -> train -> explore -> label ... -> refine -> label ... -> held_out -> label -> evaluate -> finished. A job that
+is killed leaves the state of the last whole phase; labels that are done are found again by their name, so nothing is
 computed twice.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mlip_autopipe.errors import BudgetExhaustedError
+from mlip_autopipe.errors import AutoPipeError, BudgetExhaustedError, ReferenceCalculationError
 from mlip_autopipe.jobs.blobs import BlobStore
 from mlip_autopipe.jobs.labelling import Labeller, Labelling, labeller
 from mlip_autopipe.jobs.learning_result import evaluate, generation_document, otf_document, samples
@@ -96,7 +96,7 @@ class LearningRun:
 
         Raises
         ------
-        BudgetExhaustedError
+        BudgetExhaustedError, ReferenceCalculationError
             There is not one label to train on.
         TrainingError
             The fit gave no usable potential.
@@ -115,7 +115,9 @@ class LearningRun:
                 state.trained = len(state.used)
                 state.coverage = [(c.covered, c.atoms) for c in lesson.potential.calibration.coverage if c.ready]
             elif state.potential_sha256 is None:
-                raise BudgetExhaustedError(_nothing_labelled(state))
+                # who raises the budget, or mends the reference, and runs the same job again begins with the seeds
+                self.records.save_state(self._first_state())
+                raise _nothing_labelled(state)
             fresh = [] if lesson is None else lesson.fresh
             walker_of = {one.label_id: one.walker for one in new if one.walker is not None}
             audits = {walker_of[f.label_id]: f for f in fresh if f.origin == "audit"}
@@ -332,10 +334,12 @@ def _labelled(labels: Labeller, one: Candidate, *, compute: bool) -> Labelling:
     return labels.label(atoms) if compute else labels.find(atoms)
 
 
-def _nothing_labelled(state: LearningState) -> str:
-    if state.left_out:
-        return f"not one of {len(state.left_out)} labels could be computed; the last said: {state.left_out[-1].reason}"
-    return state.stop_reason or "the budget allows not one label to train on; raise resources and run the input again"
+def _nothing_labelled(state: LearningState) -> AutoPipeError:
+    if state.stop_reason:
+        return BudgetExhaustedError(f"there is not one label to train on: {state.stop_reason}")
+    return ReferenceCalculationError(
+        f"not one of {len(state.left_out)} structures could be labelled; the last said: {state.left_out[-1].reason}"
+    )
 
 
 def _what_is_missing(verdict: PropertyVerdict) -> str:

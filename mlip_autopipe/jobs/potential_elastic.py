@@ -103,7 +103,8 @@ def _check(
     from mlip_autopipe.learning.elastic_property import strained_cell
     from mlip_autopipe.reference.relax import relax_ions
 
-    assert system.elastic is not None and system.elastic_check is not None, "a plan via potential has both"
+    assert system.elastic is not None, "the plan of an elastic goal has an elastic section"
+    assert system.elastic_check is not None, "a plan via potential has strains for the check"
     strains, predicted, found, forces, ids = [], [], [], [0.0], []
     with labeller(store, system) as labels:
         for strain in system.elastic_check.strains:
