@@ -23,6 +23,9 @@ LEVEL: Final = 0.9
 GAUSSIAN_RATIO: Final = 2.500278
 """|dF| of a three-dimensional Gaussian of unit standard deviation per component stays below this in 90 % of cases."""
 
+LARGEST_LEVEL: Final = 0.97
+"""With few labels the correction would ask for their largest ratio, which single odd atoms decide."""
+
 _ATOMS_KEPT = 128
 
 
@@ -71,8 +74,9 @@ class Calibration(StrictModel):
         weights = np.concatenate([np.full(len(entry.ratios), 1 / len(entry.ratios)) for entry in self.entries])
         order = np.argsort(ratios)
         share = np.cumsum(weights[order]) / len(self.entries)
-        # the finite-sample correction of split conformal prediction
-        level = min(LEVEL * (1 + 1 / len(ratios)), 1.0)
+        # The finite-sample correction of split conformal prediction (doi:10.1561/2200000101). Labels are exchangeable,
+        # the atoms of one are not: without it 12 labels covered 81 % of the next one's atoms, 24 labels 86 %.
+        level = min(LEVEL * (1 + 1 / len(self.entries)), LARGEST_LEVEL)
         found = float(ratios[order][min(int(np.searchsorted(share, level - 1e-12)), len(ratios) - 1)])
         return found if self.is_ready else max(found, GAUSSIAN_RATIO)
 

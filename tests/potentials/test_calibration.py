@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi
 
 from mlip_autopipe.potentials.calibration import GAUSSIAN_RATIO, Calibration
 from mlip_autopipe.potentials.errors import PredictionError
@@ -41,8 +42,21 @@ def test_before_ten_labels_it_does_not_become_bolder() -> None:
 def test_the_window_forgets() -> None:
     found = observe(observe(Calibration(window=15), 30, 5.0), 15, 1.0, seed=1)
     assert len(found.entries) == 15
-    assert found.factor == pytest.approx(1.0, rel=0.15)
+    # 15 labels ask for the quantile of 0.9 (1 + 1/15)
+    assert found.factor == pytest.approx(chi(3).ppf(0.96) / GAUSSIAN_RATIO, rel=0.1)
     assert len(found.coverage) == 45
+
+
+def test_labels_that_differ_from_each_other_are_covered_too() -> None:
+    """Between labels the scale of the errors varies; few of them say little of the next one."""
+    rng = np.random.default_rng(7)
+    shares = []
+    for _ in range(150):
+        calibration = Calibration()
+        for _ in range(13):
+            calibration = observe(calibration, 1, float(np.exp(rng.normal(0, 0.3))), seed=int(rng.integers(1 << 30)))
+        shares += [one.covered / one.atoms for one in calibration.coverage if one.ready]
+    assert 0.88 < np.mean(shares) < 0.97
 
 
 def test_it_can_be_stored_and_stays_small() -> None:
