@@ -38,6 +38,7 @@ docs/benchmarks.md). Open shells have many bands at the Fermi level, and moments
 """
 
 _ROUNDING = 1e-6
+_DIGITS = 6
 GAMMA_SOURCE = "Monkhorst and Pack, doi:10.1103/PhysRevB.13.5188; Gamma-centred to keep the crystal's symmetry"
 SMEARING_SOURCE = "Fermi surfaces need smeared occupations: Mermin, doi:10.1103/PhysRev.137.A1441"
 
@@ -87,16 +88,19 @@ def choose_electronic(
     several_cells
         Whether cells of several sizes are labelled: then the spacing of k-points is fixed instead of their number.
     """
-    from mlip_autopipe.reference.base import ElectronicStructure
+    from mlip_autopipe.reference.base import ElectronicStructure, KPointSpacing
 
     spacing = k_point_spacing(goal, is_metal=is_metal)
     kind = "a metal" if is_metal else "an insulator"
     smearing, smearing_reason = _smearing(structure, goal, is_metal=is_metal)
     mesh = kpoint_mesh(structure, spacing)
     reason = f"Gamma-centred, at most {spacing:g} 1/A apart (2 pi included), for {kind} and goal {goal}"
-    even: float | None = None
+    k_spacing: KPointSpacing | None = None
     if several_cells:
         even = commensurate_spacing(structure, mesh)
+        mesh = kpoint_mesh(structure, even)
+        lengths = [round(float(b), _DIGITS) for b in structure.lattice.reciprocal_lattice.abc]
+        k_spacing = KPointSpacing(even, len(structure), lengths)
         reason = (
             f"at most {even:.4g} 1/A apart in every cell: {'x'.join(map(str, mesh))} in the primitive one ({spacing:g} "
             f"1/A or less, for {kind} and goal {goal}), strained or not, and as dense in supercells"
@@ -111,18 +115,19 @@ def choose_electronic(
         initial_magmoms=[float(m) for m in structure.site_properties["magmom"]] if is_magnetic else None,
         is_metal=is_metal,
         elements=list(dict.fromkeys(site.specie.symbol for site in structure)),
-        k_spacing_per_A=even,
+        k_spacing=k_spacing,
     )
 
 
 def commensurate_spacing(structure: Structure, mesh: tuple[int, int, int]) -> float:
-    """Return a spacing that gives this mesh, and the same one when the cell is strained by some per cent.
+    """Return a spacing that gives at least this mesh, and half of its points or more in a cell twice as long.
 
-    The number of points is rounded up, so a spacing at the edge would give strained cells another mesh, and their
-    energies a step; half a point inside it does not.
+    The number of points is rounded up. A spacing at the edge would give cells that differ by next to nothing meshes of
+    two kinds, and their energies a step; this one lies half a point inside, for the axis that needs the smallest.
     """
     lengths = [float(b) for b in structure.lattice.reciprocal_lattice.abc]
-    return min(length / (n - 0.5 if n > 1 else 0.9) for length, n in zip(lengths, mesh, strict=True))
+    spacing = min(length / (n - 0.5 if n > 1 else 0.9) for length, n in zip(lengths, mesh, strict=True))
+    return round(spacing, _DIGITS)  # the last bits, which differ from machine to machine, must not name the settings
 
 
 def _smearing(structure: Structure, goal: Goal, *, is_metal: bool) -> tuple[float, Reason]:

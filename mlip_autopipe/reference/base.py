@@ -29,6 +29,24 @@ ParameterChoices = dict[str, tuple[Any, Reason]]
 
 
 @dataclass(frozen=True)
+class KPointSpacing:
+    """How dense k-points are when cells of several sizes are labelled.
+
+    Attributes
+    ----------
+    spacing_per_A
+        Largest distance of k-points along a reciprocal vector, 2 pi included: the mesh of a cell follows from it.
+    primitive_atoms, primitive_lengths_per_A
+        Of the unstrained primitive cell: number of atoms, and lengths of the reciprocal vectors, 2 pi included. Cells
+        with as many atoms are strained versions of it and keep its mesh, or their energies had steps.
+    """
+
+    spacing_per_A: float
+    primitive_atoms: int
+    primitive_lengths_per_A: list[float]
+
+
+@dataclass(frozen=True)
 class ElectronicStructure:
     """What the heuristics choose for the electrons, independent of any code.
 
@@ -40,9 +58,8 @@ class ElectronicStructure:
         Width of the occupation function; 0 for insulators.
     initial_magmoms
         Bohr magnetons per atom, or None without spin.
-    k_spacing_per_A
-        When cells of several sizes are labelled: largest distance of k-points, from which each cell's mesh follows
-        (2 pi included). None: the one mesh `kpts` for all.
+    k_spacing
+        From which each cell's mesh follows when cells of several sizes are labelled. None: the mesh `kpts` for all.
     """
 
     kpts: tuple[int, int, int]
@@ -54,7 +71,7 @@ class ElectronicStructure:
     initial_magmoms: Sequence[float] | None
     is_metal: bool
     elements: Sequence[str]
-    k_spacing_per_A: float | None = None
+    k_spacing: KPointSpacing | None = None
 
 
 @dataclass(frozen=True, eq=False)

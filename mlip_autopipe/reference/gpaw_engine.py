@@ -6,6 +6,7 @@ The energy of a label is the free energy, to which forces and stress belong when
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, ClassVar
@@ -125,9 +126,7 @@ class GPAWEngine(ReferenceEngine):
             "xc": ("PBE", Reason(reason="the field's standard for solids", source="doi:10.1103/PhysRevLett.77.3865")),
             "cutoff_eV": (cutoff, Reason(reason=why, source=GPAW_DOCS)),
             "kpts": (
-                list(electronic.kpts)
-                if electronic.k_spacing_per_A is None
-                else {"spacing_per_A": electronic.k_spacing_per_A},
+                list(electronic.kpts) if electronic.k_spacing is None else asdict(electronic.k_spacing),
                 electronic.kpts_reason,
             ),
             "smearing": (smearing, electronic.smearing_reason),
@@ -230,13 +229,24 @@ class GPAWEngine(ReferenceEngine):
         )
 
 
-def mesh_of(atoms: Atoms, kpts: Sequence[int] | Mapping[str, float]) -> tuple[int, int, int]:
-    """Return the Gamma-centred mesh of a cell: the planned one, or the one that follows from the planned spacing."""
+def mesh_of(atoms: Atoms, kpts: Sequence[int] | Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the Gamma-centred mesh of a cell.
+
+    Parameters
+    ----------
+    atoms
+        The cell that is computed.
+    kpts
+        The mesh itself, or the fields of a `KPointSpacing`.
+    """
     if not isinstance(kpts, Mapping):
         n1, n2, n3 = (int(n) for n in kpts)
         return n1, n2, n3
     spacing = float(kpts["spacing_per_A"])
-    lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
+    if len(atoms) == kpts.get("primitive_atoms"):
+        lengths = np.array(kpts["primitive_lengths_per_A"])
+    else:
+        lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     # symmetry-equivalent axes must not get different counts because of the last bit
     n1, n2, n3 = (max(1, int(np.ceil(length / spacing - 1e-6))) for length in lengths)
     return n1, n2, n3

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+from ase.build import make_supercell
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from mlip_autopipe.generation.prototypes import prototype_structure
-from mlip_autopipe.heuristics.electronic import K_SPACING_PER_A, k_point_spacing, kpoint_mesh
+from mlip_autopipe.heuristics.electronic import (
+    K_SPACING_PER_A,
+    choose_electronic,
+    commensurate_spacing,
+    k_point_spacing,
+    kpoint_mesh,
+)
+from mlip_autopipe.reference.gpaw_engine import mesh_of
+from mlip_autopipe.schemas.system import Reason
 
 
 def parameters(config):
@@ -109,3 +121,70 @@ def test_supercells_get_coarser_meshes(factor):
     small_mesh, big_mesh = kpoint_mesh(cell, 0.2 * factor), kpoint_mesh(big, 0.2 * factor)
     assert big_mesh[0] == pytest.approx(small_mesh[0] / 2, abs=0.5)
     assert big_mesh[1:] == small_mesh[1:]
+
+
+STRAINS = st.lists(st.floats(-0.04, 0.04), min_size=6, max_size=6)
+CRYSTALS = st.sampled_from([("Al", "fcc"), ("Fe", "bcc"), ("Si", "diamond"), ("Mg", "hcp"), ("Zn O", "wurtzite")])
+
+
+def several_cells(elements, prototype, *, is_metal=True):
+    """A crystal, and what is planned for its k-points when supercells of it are labelled, too."""
+    crystal = prototype_structure(elements.split(), prototype)
+    reason = Reason(reason="a test", source="this file")
+    electronic = choose_electronic(
+        crystal,
+        "elastic",
+        is_metal=is_metal,
+        is_magnetic=False,
+        magnetic_reason=reason,
+        several_cells=True,
+    )
+    return AseAtomsAdaptor.get_atoms(crystal, msonable=False), electronic, asdict(electronic.k_spacing)
+
+
+@given(CRYSTALS, STRAINS, st.booleans())
+def test_strained_primitive_cells_keep_their_mesh(which, voigt, is_metal):
+    atoms, electronic, kpts = several_cells(*which, is_metal=is_metal)
+    assert mesh_of(atoms, kpts) == electronic.kpts
+    e1, e2, e3, e4, e5, e6 = voigt
+    strain = np.array([[e1, e6 / 2, e5 / 2], [e6 / 2, e2, e4 / 2], [e5 / 2, e4 / 2, e3]])
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    assert mesh_of(atoms, kpts) == electronic.kpts
+
+
+@given(CRYSTALS, st.tuples(*[st.integers(1, 4)] * 3))
+def test_meshes_of_supercells_are_as_dense(which, times):
+    atoms, electronic, kpts = several_cells(*which)
+    mesh = mesh_of(make_supercell(atoms, np.diag(times)), kpts)
+    for n, m, k in zip(electronic.kpts, times, mesh, strict=True):
+        assert n <= k * m < n + 2 * m
+
+
+@given(CRYSTALS, st.lists(st.integers(-2, 2), min_size=9, max_size=9), st.floats(-0.005, 0.005))
+def test_k_points_of_any_supercell_are_as_near(which, matrix, stretch):
+    matrix = np.array(matrix).reshape(3, 3)
+    n = abs(round(np.linalg.det(matrix)))
+    if n < 2:
+        return
+    atoms, _, kpts = several_cells(*which)
+    cell = make_supercell(atoms, matrix)
+    cell.set_cell(cell.cell.array * (1 + stretch), scale_atoms=True)
+    lengths = 2 * np.pi * np.linalg.norm(cell.cell.reciprocal().array, axis=1)
+    assert (lengths / mesh_of(cell, kpts) <= kpts["spacing_per_A"] * (1 + 1e-5)).all()
+
+
+def test_a_mesh_is_never_sparser_than_the_rule_asks():
+    for name in ("fcc", "hcp", "diamond"):
+        crystal = prototype_structure(["Sn"], name)
+        planned = kpoint_mesh(crystal, 0.15)
+        spacing = commensurate_spacing(crystal, planned)
+        assert all(k >= n for k, n in zip(kpoint_mesh(crystal, spacing), planned, strict=True))
+        assert spacing == round(spacing, 6)
+
+
+def test_the_reason_says_the_mesh_that_follows_from_the_spacing():
+    _, electronic, kpts = several_cells("Mg", "hcp")
+    assert kpts["primitive_atoms"] == 2
+    mesh = [int(np.ceil(length / kpts["spacing_per_A"])) for length in kpts["primitive_lengths_per_A"]]
+    assert tuple(mesh) == electronic.kpts
+    assert "x".join(map(str, mesh)) in electronic.kpts_reason.reason

@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from mlip_autopipe.errors import EnvironmentProblemError
-from mlip_autopipe.reference.base import ElectronicStructure, LadderExhaustedError
-from mlip_autopipe.reference.gpaw_engine import CONVERGENCE, MAX_ITERATIONS, GPAWEngine
+from mlip_autopipe.reference.base import ElectronicStructure, KPointSpacing, LadderExhaustedError
+from mlip_autopipe.reference.gpaw_engine import CONVERGENCE, MAX_ITERATIONS, GPAWEngine, mesh_of
 from mlip_autopipe.reference.ladder import Rung
 from mlip_autopipe.schemas.config import ReferenceRequest
 from mlip_autopipe.schemas.system import ReferenceSettings
@@ -100,7 +100,15 @@ class FakeCalculator:
         if self.errors:
             raise self.errors.pop(0)
         n = len(atoms)
-        return {"free_energy": self.energy, "forces": np.zeros((n, 3)), "stress": np.zeros(6)}[name]
+        known = {"energy": self.energy, "free_energy": self.energy}
+        return {**known, "forces": np.zeros((n, 3)), "stress": np.zeros(6)}[name]
+
+    @property
+    def dft(self):
+        return self
+
+    def change(self, occupations):
+        self.occupations = occupations
 
 
 class TestLadder:
@@ -109,11 +117,14 @@ class TestLadder:
     @pytest.fixture
     def engine(self, monkeypatch):
         engine = _engine()
-        engine.made, engine.errors, engine.energies = [], [], []
+        engine.made, engine.calculators, engine.errors, engine.energies = [], [], [], []
 
         def make(parameters):
             engine.made.append(parameters)
-            return FakeCalculator(engine.errors, engine.energies.pop(0) if engine.energies else -1.0)
+            engine.calculators.append(
+                FakeCalculator(engine.errors, engine.energies.pop(0) if engine.energies else -1.0)
+            )
+            return engine.calculators[-1]
 
         monkeypatch.setattr(engine, "_make", make)
         return engine
@@ -126,6 +137,32 @@ class TestLadder:
         assert all(rung.changes["max_iterations"] == 300 for rung in rungs[1:])
         (wide,) = [rung.first for rung in rungs if rung.first]
         assert wide == {"smearing": {"name": "fermi-dirac", "width": pytest.approx(0.3)}}
+
+    def test_the_harder_ladder_changes_numerics_only_and_works_more_on_every_rung(self):
+        engine = _engine()
+        usual, harder = engine._rungs(), engine._harder_rungs()
+        physics = {"xc", "cutoff_eV", "kpts", "smearing", "spin_polarised", "convergence"}
+        assert all(not physics & set(rung.changes) for rung in harder)
+        assert not {rung.name for rung in harder} & {rung.name for rung in usual}
+        most = max(rung.changes.get("max_iterations", 0) for rung in usual)
+        assert all(rung.changes["max_iterations"] > most for rung in harder)
+        gentlest = min(rung.changes["mixer"]["beta"] for rung in usual if "mixer" in rung.changes)
+        assert all(rung.changes["mixer"]["beta"] < gentlest for rung in harder)
+        assert [bool(rung.first) for rung in harder] == [False, True]
+        (widest,) = [rung.first["smearing"]["width"] for rung in usual if rung.first]
+        assert harder[-1].first["smearing"]["width"] > widest
+
+    def test_what_failed_is_computed_harder_in_that_order(self, engine):
+        engine.errors = [RuntimeError("sloshing")]
+        result = engine.compute_harder(bulk("Si"))
+        assert [a.step for a in result.attempts] == [rung.name for rung in engine._harder_rungs()]
+        assert [a.converged for a in result.attempts] == [False, True]
+        assert len(result.warnings) == 1
+        assert engine.made[1]["smearing"]["width"] > 0.1
+        assert engine.calculators[1].occupations == engine.settings.parameters["smearing"]
+        # what a rung changed is not what the next structure starts with
+        engine.compute(bulk("Si"))
+        assert "mixer" not in engine.made[-1]
 
     def test_a_failed_rung_is_followed_by_the_next(self, engine):
         engine.errors = [RuntimeError("sloshing")]
@@ -190,6 +227,29 @@ class TestLadder:
         atoms.positions[1] += 0.05
         engine.compute(atoms)
         assert [p["max_iterations"] for p in engine.made] == [100, 300, 100]
+
+
+def test_a_fixed_mesh_is_that_of_every_cell():
+    assert mesh_of(bulk("Si") * (2, 1, 1), [4, 3, 2]) == (4, 3, 2)
+
+
+def test_the_mesh_of_a_cell_follows_from_the_spacing_in_every_rung():
+    engine, made = _engine(kpts={"spacing_per_A": 0.5}), []
+    engine._make = lambda parameters: made.append(parameters) or FakeCalculator([])
+    cube = Atoms("Si", cell=[5.0, 10.0, 20.0], pbc=True)
+    engine.compute(cube)
+    engine.compute_harder(cube)
+    assert [parameters["kpts"] for parameters in made[:2]] == [(3, 2, 1)] * 2
+
+
+def test_a_spacing_stands_for_the_mesh_where_cells_differ():
+    spacing = KPointSpacing(0.2, 1, [2.0, 2.0, 2.0])
+    chosen = GPAWEngine.choose_parameters(REQUEST, _electronic(k_spacing=spacing))
+    assert chosen["kpts"][0] == {
+        "spacing_per_A": 0.2,
+        "primitive_atoms": 1,
+        "primitive_lengths_per_A": [2.0, 2.0, 2.0],
+    }
 
 
 @pytest.fixture(scope="module")

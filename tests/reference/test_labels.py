@@ -202,6 +202,7 @@ class TestFailure:
         stored = labels.get(key)
         assert (stored.state, stored.failure, stored.energy_eV) == ("failed", "it blew up", None)
         assert [(a.step, a.message) for a in stored.attempts] == [("as planned", "it blew up")]
+        assert stored.tries == 1
         with pytest.raises(ReferenceCalculationError, match="nothing helped"):
             labels.get_or_compute(nacl, engine, run_id="run-1")
         label = labels.get_or_compute(nacl, engine, run_id="run-1")
@@ -214,7 +215,19 @@ class TestFailure:
             ("gentler", False),
             ("as planned", True),
         ]
-        assert len(engine.computed) == 3
+        assert label.tries == len(engine.computed) == 3
+
+    def test_the_second_try_is_the_harder_one(self, labels, nacl, monkeypatch):
+        engine, harder = fake_engine(), []
+        monkeypatch.setattr(engine, "compute_harder", lambda atoms: harder.append(1) or engine.compute(atoms))
+        engine.fails = [failure("no"), failure("still no")]
+        for _ in range(2):
+            with pytest.raises(ReferenceCalculationError):
+                labels.get_or_compute(nacl, engine)
+        key = label_id(nacl, engine.settings_hash)
+        assert [a.step for a in labels.get(key).attempts] == ["as planned", "once more"]
+        assert labels.get_or_compute(nacl, engine).tries == 3
+        assert len(harder) == 2
 
     @pytest.mark.parametrize(
         "result",
