@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.system import SystemConfig
 
 POLL_S = 0.25
+MOST_ROCKETS_THAT_LABEL = 8
+"""Of a learning loop on this machine: its seeds are about so many."""
 
 
 def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
@@ -173,6 +175,8 @@ def _share_cores(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> tuple[in
         widest_level(workflow["nodes"], workflow["links"])
         for workflow in launchpad.workflows.find({"metadata.run_id": system.run_id}, {"nodes": 1, "links": 1})
     )
+    if system.otf is not None and not system.reference.cheap:
+        widest = max(widest, MOST_ROCKETS_THAT_LABEL)  # labels fan out later, when the loop asks for them
     rockets = max(1, min(system.budget.cores, widest))
     return rockets, max(1, system.budget.cores // rockets)
 

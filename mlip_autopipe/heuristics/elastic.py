@@ -152,7 +152,7 @@ def choose_check(elastic: ElasticSettings, choices: Choices) -> ElasticCheck:
     return ElasticCheck(
         strains=choices.choose(
             "elastic_check.strains",
-            [tuple(float(e) for e in row) for row in strains],
+            [tuple(float(e) + 0.0 for e in row) for row in strains],
             "the plan's directions at plus and minus its amplitude: half of what the reference alone would need",
             "docs/learning.md",
         )

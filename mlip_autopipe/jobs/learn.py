@@ -182,5 +182,6 @@ def _finished(run: LearningRun, finish: str | None) -> Response[Any]:
 
     module, _, name = finish.partition(":")
     following: Job = getattr(import_module(module), name)(run.state.run_id)
+    following.name = name.replace("_", " ")
     return Response(replace=following)
 

@@ -68,7 +68,10 @@ class LearningRun:
         assert self.system.otf is not None, "a plan that learns has a section otf"
         self.settings: OTFSettings = self.system.otf
         self.primitive = primitive_atoms(self.system.material.structure)
-        self.state = self.records.state() or self._first_state()
+        known = self.records.state()
+        self.state = known or self._first_state()
+        if known is None:
+            self.records.save_state(self.state)  # jobs that label its structures look for them there
         self._reserve = reserve
         self._loaded: tuple[str, Potential] | None = None
 
