@@ -322,12 +322,19 @@ class TestGPAW:
         assert "ConvergenceError" in result.attempts[0].message
         _assert_same(result, untroubled)
 
-    @pytest.mark.parametrize("rung", range(2, 5))
+    @pytest.mark.parametrize(
+        "rung",
+        [
+            *_engine()._rungs()[2:],
+            _engine()._harder_rungs()[0],
+            pytest.param(_engine()._harder_rungs()[1], marks=pytest.mark.slow),
+        ],
+        ids=lambda rung: rung.name,
+    )
     def test_every_rung_reaches_the_planned_numbers(self, silicon, untroubled, rung):
         from mlip_autopipe.reference.base import EngineResult
 
-        engine = _engine()
-        energy, forces, stress, _ = engine._calculate(silicon, engine._rungs()[rung])
+        energy, forces, stress, _ = _engine()._calculate(silicon, rung)
         _assert_same(EngineResult(energy, forces, stress), untroubled)
 
     def test_what_never_converges_is_an_error_with_all_attempts_and_their_text(self, silicon, clean_dir):
