@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 Matrix3x3 = tuple[
     tuple[float, float, float],
@@ -28,6 +28,10 @@ def _structure_dict(value: Any) -> Any:
 
 StructureDict = Annotated[dict[str, Any], BeforeValidator(_structure_dict)]
 """A pymatgen Structure as ``Structure.as_dict()``; a Structure is accepted, too."""
+
+
+Instant = Annotated[AwareDatetime, PlainSerializer(lambda moment: moment.isoformat(), return_type=str)]
+"""A moment with its time zone, stored as text: MongoDB would give a time back without the zone."""
 
 
 class StrictModel(BaseModel):

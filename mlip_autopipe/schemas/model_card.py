@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from mlip_autopipe.schemas.base import StrictModel
+from mlip_autopipe.schemas.base import Instant, StrictModel
 
 MODEL_CARD_VERSION: Final = 1
 MAX_LABEL_IDS: Final = 500
@@ -90,7 +90,7 @@ class ModelCard(StrictModel):
     schema_version: Literal[1] = MODEL_CARD_VERSION
     state: Literal["done", "failed"]
     failure: str | None = Field(None, description="Why the potential is not what was asked for, when state is failed.")
-    created: AwareDatetime
+    created: Instant
 
     potential_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     backend: str

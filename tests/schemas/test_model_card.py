@@ -35,6 +35,14 @@ def test_a_card():
     assert card.errors_held_out is None
 
 
+def test_the_time_of_a_card_survives_a_database():
+    card = ModelCard.model_validate(CARD)
+    stored = card.model_dump()
+    # a datetime would come back from MongoDB without its time zone
+    assert stored["created"] == "2030-01-02T03:04:05+00:00"
+    assert ModelCard.model_validate(stored) == card
+
+
 @pytest.mark.parametrize(
     "change",
     [
