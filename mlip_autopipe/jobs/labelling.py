@@ -120,8 +120,9 @@ def labeller(store: JobStore, system: SystemConfig, *, reserve: int = 0) -> Iter
     budget = BudgetLedger(
         store,
         system.run_id,
-        max_reference_calculations=max(0, limits.max_reference_calculations - reserve),
+        max_reference_calculations=limits.max_reference_calculations,
         max_core_hours=limits.max_core_hours,
+        kept=reserve,
     )
     try:
         yield Labeller(LabelStore(store), engine, budget, system.run_id)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
 from mlip_autopipe.learning.exploration import sample_frames
+from mlip_autopipe.learning.schedule import unaudited
 from mlip_autopipe.schemas.otf import (
     Candidate,
     ForceErrors,
@@ -205,6 +206,9 @@ def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) 
         for one in state.audit_errors
         if one.force_rmse_eV_per_A > settings.target_force_error_eV_per_A
     ]
+    if missed := unaudited(state.audit_errors, settings):
+        where = ", ".join(f"{temperature:g}" for temperature in missed)
+        found.append(f"no label judged the potential at {where} K: there it is not tested")
     if state.left_out:
         found.append(f"{len(state.left_out)} labels failed and were left out; the first: {state.left_out[0].reason}")
     if better is False:

@@ -20,7 +20,7 @@ from mlip_autopipe.jobs.learning_result import evaluate, generation_document, ot
 from mlip_autopipe.jobs.records import RunRecords
 from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
 from mlip_autopipe.learning.exploration import explore, thinned
-from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more
+from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more, unaudited
 from mlip_autopipe.learning.seeds import md_cell, seed_structures
 from mlip_autopipe.learning.target import target_of
 from mlip_autopipe.learning.training import Labelled, Lesson, learn
@@ -171,7 +171,7 @@ class LearningRun:
             spent = state.refinements >= self.settings.max_refinements
             if state.stop_reason or spent or (verdict.is_enough and not first):
                 if not verdict.is_enough:
-                    state.missing.append(_what_is_missing(state.verdict))
+                    state.missing.append(_what_is_missing(state.verdict, unaudited(state.audit_errors, self.settings)))
                 state.stop_reason = state.stop_reason or _why_enough(state.verdict, state.refinements)
                 state.phase = "held_out"
             else:
@@ -345,15 +345,17 @@ def _nothing_labelled(state: LearningState) -> AutoPipeError:
     )
 
 
-def _what_is_missing(verdict: PropertyVerdict) -> str:
-    return (
-        f"the model's part of the error is {verdict.error:.2g} {verdict.unit}, the target {verdict.target:.2g}; more "
-        "labels are needed: raise resources.max_reference_calculations or otf.max_refinements"
-    )
+def _what_is_missing(verdict: PropertyVerdict, unaudited_K: Sequence[float]) -> str:
+    if verdict.error is None:
+        where = ", ".join(f"{temperature:g}" for temperature in unaudited_K)
+        found = f"the error at {where} K is not known, since no label has measured it"
+    else:
+        found = f"the model's part of the error is {verdict.error:.2g} {verdict.unit}, the target {verdict.target:.2g}"
+    return f"{found}; more labels are needed: raise resources.max_reference_calculations or otf.max_refinements"
 
 
 def _why_enough(verdict: PropertyVerdict, refinements: int) -> str:
-    if verdict.error <= verdict.target:
+    if verdict.error is not None and verdict.error <= verdict.target:
         return f"the model's part of the error, {verdict.error:.2g} {verdict.unit}, is within its target"
     if verdict.is_enough:
         return "the model is no longer the largest part of the error"

@@ -55,6 +55,12 @@ def newest_audits(before: Sequence[AuditError], fresh: Sequence[FreshError], gen
     return [found[temperature] for temperature in sorted(found)]
 
 
+def unaudited(audits: Sequence[AuditError], settings: OTFSettings) -> list[float]:
+    """Return the temperatures (K) at which no audit has measured the error yet."""
+    known = {one.temperature_K for one in audits}
+    return [temperature for temperature in settings.temperatures_K if temperature not in known]
+
+
 def once_more(walkers: Sequence[Walker], settings: OTFSettings) -> list[Walker]:
     """Return walkers that visit all temperatures again, with new random numbers."""
     return [

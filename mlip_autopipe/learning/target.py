@@ -9,6 +9,7 @@ import numpy as np
 
 from mlip_autopipe.learning.candidates import candidate
 from mlip_autopipe.learning.elastic_property import measure_elastic, strained_cell
+from mlip_autopipe.learning.schedule import unaudited
 from mlip_autopipe.schemas.otf import AuditError, Candidate
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ class Verdict:
     Attributes
     ----------
     error, target, others
-        In the same unit: relative for a property, eV/A for forces.
+        In the same unit: relative for a property, eV/A for forces. No error: it is not known yet.
     unit
         Said in messages.
     """
 
-    error: float
+    error: float | None
     target: float
     others: float
     unit: str
@@ -46,7 +47,7 @@ class Verdict:
     @property
     def is_enough(self) -> bool:
         """Whether more labels would not help: within the target, or no longer the largest part of the error."""
-        return self.error <= max(self.target, self.others)
+        return self.error is not None and self.error <= max(self.target, self.others)
 
 
 class Target(Protocol):
@@ -83,8 +84,10 @@ class ForceTarget:
     wants_own_labels: bool = False
 
     def verdict(self, potential: Potential, audits: Sequence[AuditError]) -> Verdict:
-        """Return the worst of the newest audits; infinite while there is none."""
-        worst = max((one.force_rmse_eV_per_A for one in audits), default=float("inf"))
+        """Return the worst of the newest audits; unknown while a temperature has none."""
+        worst = None
+        if not unaudited(audits, self.settings):
+            worst = max(one.force_rmse_eV_per_A for one in audits)
         return Verdict(worst, self.settings.target_force_error_eV_per_A, 0.0, "eV/A")
 
     def informative(self, potential: Potential, round_: int) -> list[Candidate]:

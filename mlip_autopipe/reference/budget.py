@@ -32,15 +32,18 @@ class BudgetLedger:
         The run that pays.
     max_reference_calculations, max_core_hours
         The limits.
+    kept
+        Calculations of the limit that are kept for what comes later.
     """
 
     def __init__(
-        self, store: JobStore, run_id: str, *, max_reference_calculations: int, max_core_hours: float
+        self, store: JobStore, run_id: str, *, max_reference_calculations: int, max_core_hours: float, kept: int = 0
     ) -> None:
         self._ledger = ledger_of(store)
         self._key = {"_id": f"budget:{run_id}"}
         self.max_reference_calculations = max_reference_calculations
         self.max_core_hours = max_core_hours
+        self.kept = kept
 
     def spent(self) -> tuple[int, float]:
         """Return the number of reserved calculations and the core-hours used."""
@@ -60,7 +63,7 @@ class BudgetLedger:
             {
                 **self._key,
                 "labels": {"$ne": label},
-                "n": {"$lt": self.max_reference_calculations},
+                "n": {"$lt": self.max_reference_calculations - self.kept},
                 "core_s": {"$lt": self.max_core_hours * SECONDS_PER_HOUR},
             },
             {"$push": {"labels": label}, "$inc": {"n": 1}},
@@ -75,8 +78,9 @@ class BudgetLedger:
             )
         if self._ledger.count_documents({**self._key, "labels": label}):
             return  # reserved before by a worker that was lost
+        made = f"{calculations} made, {self.kept} kept for the end" if self.kept else f"{calculations} made"
         raise BudgetExhaustedError(
-            f"the budget of {self.max_reference_calculations} reference calculations is spent ({calculations} made); "
+            f"the budget of {self.max_reference_calculations} reference calculations is spent ({made}); "
             "raise resources.max_reference_calculations and run the same input again"
         )
 

@@ -114,7 +114,7 @@ class AuditError(StrictModel):
 class PropertyVerdict(StrictModel):
     """The model's part of the property's error, what is enough, and all other parts, in one unit."""
 
-    error: float
+    error: float | None = Field(description="None: nothing has measured it yet.")
     target: float
     others: float
     unit: str

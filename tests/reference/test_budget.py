@@ -33,6 +33,20 @@ def test_reserving_the_same_label_again_is_free_even_when_all_is_spent(memory_jo
     assert ledger.spent()[0] == 1
 
 
+@pytest.mark.parametrize(("kept", "made"), [(0, 3), (1, 2), (3, 0), (5, 0)])
+def test_what_is_kept_is_not_spent_and_said(memory_jobstore, kept, made):
+    ledger = BudgetLedger(memory_jobstore, "run-1", max_reference_calculations=3, max_core_hours=1.0, kept=kept)
+    for label in "abc"[:made]:
+        ledger.reserve(label)
+    with pytest.raises(BudgetExhaustedError, match=rf"budget of 3 .* \({made} made{f', {kept} kept' if kept else ''}"):
+        ledger.reserve("d")
+    # who comes later finds it
+    later = _ledger(memory_jobstore)
+    for label in "xyz"[: 3 - made]:
+        later.reserve(label)
+    assert later.spent()[0] == 3
+
+
 def test_runs_pay_for_themselves(memory_jobstore):
     _ledger(memory_jobstore, n=1).reserve("a")
     other = _ledger(memory_jobstore, n=1, run="run-2")
