@@ -9,10 +9,16 @@ The gain of the logarithm is monotone and submodular, so that the greedy choice 
 possible gain (Nemhauser, Wolsey and Fisher, Math. Program. 14, 265-294 (1978), doi:10.1007/BF01588971). The
 inverse is updated by Sherman and Morrison's formula (Ann. Math. Stat. 21, 124-127 (1950),
 doi:10.1214/aoms/1177729893).
+
+A configuration is a block of rows, :math:`X`, chosen or left as a whole: the determinant grows by
+:math:`\det(1 + X A^{-1} X^T)`, and half its logarithm is the information that the label gives about the coefficients,
+in nats. Gains never grow while more is chosen, so that only the most promising blocks are looked at again (Minoux,
+doi:10.1007/BFb0006528).
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,6 +125,94 @@ def d_optimal(
     return DOptimalChoice(tuple(indices), tuple(leverages), log_det, inverse, leverage)
 
 
+@dataclass(frozen=True)
+class BlockChoice:
+    """What the selection of blocks chose.
+
+    Attributes
+    ----------
+    indices
+        Chosen blocks, in the order of choice.
+    gains_nats
+        Information that each adds to what is known before it.
+    leverages
+        Largest leverage of a row of each at the moment of its choice, no unit.
+    """
+
+    indices: tuple[int, ...]
+    gains_nats: tuple[float, ...]
+    leverages: tuple[float, ...]
+
+
+def d_optimal_blocks(
+    blocks: Sequence[NDArray[np.float64]],
+    n_select: int,
+    *,
+    factor: NDArray[np.float64],
+    chosen: Sequence[int] = (),
+    min_leverage: float = 1.0,
+) -> BlockChoice:
+    """Choose configurations greedily so that the posterior's volume shrinks most.
+
+    Parameters
+    ----------
+    blocks
+        Per configuration the rows of its label, each divided by its noise standard deviation, shape (rows, features).
+        Numbers of rows may differ.
+    n_select
+        How many new blocks; no block is chosen twice.
+    factor
+        R with R R' = the covariance of the coefficients now, shape (features, any).
+    chosen
+        Blocks that are chosen already but not in the covariance yet; they are not returned again.
+    min_leverage
+        Leave out a block all of whose rows have a leverage of at most this. With 1 the model's standard deviation
+        for each number of the label is within the noise already: it would learn nothing that it can see. A copy of a
+        chosen block is always below 1.
+
+    Returns
+    -------
+    BlockChoice
+        Fewer than `n_select` blocks when the rest is below `min_leverage`. Of equal gains the first block is taken.
+
+    Raises
+    ------
+    InvalidInputError
+        A block does not fit the factor or is not finite, or an index lies outside.
+    """
+    r = np.asarray(factor, dtype=np.float64)
+    white = []
+    for i, block in enumerate(blocks):
+        x = np.asarray(block, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != len(r) or not np.all(np.isfinite(x)):
+            raise InvalidInputError(f"block {i} must be a matrix of finite numbers with {len(r)} columns")
+        white.append(x @ r)
+    if n_select < 0 or min_leverage < 0:
+        raise InvalidInputError("n_select and min_leverage must not be negative")
+    if any(not 0 <= i < len(white) for i in chosen):
+        raise InvalidInputError(f"the blocks already chosen must lie between 0 and {len(white) - 1}")
+    covariance = np.asarray(np.eye(r.shape[1]), dtype=np.float64)
+    for i in sorted(set(chosen)):
+        covariance = _updated(covariance, white[i])
+    # entries: minus the gain, block, leverage, number of choices when it was computed
+    queue = [(-np.inf, i, np.inf, -1) for i in range(len(white)) if i not in set(chosen)]
+    indices: list[int] = []
+    gains: list[float] = []
+    leverages: list[float] = []
+    while queue and len(indices) < n_select:
+        minus_gain, i, leverage, when = heapq.heappop(queue)
+        if when < len(indices):
+            gain, leverage = _gain(covariance, white[i])
+            if leverage > min_leverage:
+                heapq.heappush(queue, (-gain, i, leverage, len(indices)))
+            continue
+        covariance = _updated(covariance, white[i])
+        indices.append(i)
+        gains.append(-minus_gain)
+        leverages.append(leverage)
+    return BlockChoice(tuple(indices), tuple(gains), tuple(leverages))
+
+
 def row_leverages(rows: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
     """Evaluate how far rows extrapolate from the data behind an inverse information matrix.
 
@@ -135,3 +229,27 @@ def row_leverages(rows: NDArray[np.float64], inverse: NDArray[np.float64]) -> ND
         One leverage per row, no unit, never negative.
     """
     return np.asarray(np.maximum(np.einsum("ij,ij->i", rows @ inverse, rows), 0.0))
+
+
+def _gain(covariance: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[float, float]:
+    """Return half the log-determinant and the largest leverage of a block."""
+    if len(rows) == 0:
+        return 0.0, 0.0
+    spread = rows @ covariance
+    if len(rows) <= len(covariance):
+        inner = np.eye(len(rows)) + spread @ rows.T
+    else:
+        # the smaller determinant of the two equal ones
+        inner = np.eye(len(covariance)) + covariance @ (rows.T @ rows)
+    leverages = np.einsum("ij,ij->i", spread, rows)
+    return 0.5 * float(np.linalg.slogdet(inner)[1]), float(max(leverages.max(), 0.0))
+
+
+def _updated(covariance: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the covariance after a block (Woodbury's formula, or the inverse itself where that is smaller)."""
+    if len(rows) <= len(covariance):
+        spread = rows @ covariance
+        new = np.asarray(covariance - spread.T @ np.linalg.solve(np.eye(len(rows)) + spread @ rows.T, spread))
+    else:
+        new = np.asarray(np.linalg.solve(np.eye(len(covariance)) + covariance @ (rows.T @ rows), covariance))
+    return np.asarray(0.5 * (new + new.T), dtype=np.float64)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.potentials.base import ForceField
 
-SOUND_SEAM = 0.05
+SOUND_SEAM = 0.08
 """Energy and stress of a cell count while the seam changes at most this part of the neighbours."""
 
 LEAST_BUFFER_A = 4.0
@@ -66,7 +66,7 @@ class EmbeddedCell:
         filling is crystal, too; ``general``: the filling meets its images at a seam.
     seam_damage
         Neighbours gained or lost by buffer and filling, as a part of all their neighbours: 0 where nothing was cut,
-        up to 0.03 in thermal crystals, 0.13 to 0.20 in liquids.
+        up to 0.05 in thermal crystals, 0.13 to 0.20 in liquids.
     """
 
     atoms: Atoms
@@ -131,7 +131,7 @@ def embed(
     Weights: forces of the core only. Energy and stress are no wrong labels: they are true of the small cell as it
     stands. But they sum over all its atoms. In a crystal these are a crystal's that is rattled a little more than the
     large one (10 to 140 meV per atom in the cases measured), and the suggestion is 1. Where the seam changes more than
-    5 % of the neighbours, the sum is ruled by surroundings that no simulation would produce (200 to 1000 meV per atom
+    8 % of the neighbours, the sum is ruled by surroundings that no simulation would produce (200 to 1000 meV per atom
     in liquids), and the suggestion is 0.
 
     Parameters

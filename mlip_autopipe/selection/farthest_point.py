@@ -43,7 +43,7 @@ def farthest_points(
     n_select: int,
     *,
     chosen: Sequence[int] = (),
-    min_distance: float = 0.0,
+    min_distance: float | NDArray[np.float64] = 0.0,
 ) -> FarthestPoints:
     """Choose rows one by one, each the farthest from all chosen ones.
 
@@ -56,7 +56,8 @@ def farthest_points(
     chosen
         Rows that are chosen already; they are not returned again.
     min_distance
-        Stop when every row is this near to a chosen one or nearer; with 0, copies of chosen rows are left out.
+        Rows this near to a chosen one or nearer are left out; with 0, copies of chosen rows. One value for all rows,
+        or one for each.
 
     Returns
     -------
@@ -73,7 +74,8 @@ def farthest_points(
     x = np.asarray(descriptors, dtype=np.float64)
     if x.ndim != 2 or not np.all(np.isfinite(x)):
         raise InvalidInputError("the descriptors must be a matrix of finite numbers, one row per structure")
-    if n_select < 0 or min_distance < 0:
+    least = np.broadcast_to(np.asarray(min_distance, dtype=np.float64), len(x))
+    if n_select < 0 or not (least >= 0).all():
         raise InvalidInputError("n_select and min_distance must not be negative")
     if any(not 0 <= i < len(x) for i in chosen):
         raise InvalidInputError(f"the rows already chosen must lie between 0 and {len(x) - 1}")
@@ -84,8 +86,9 @@ def farthest_points(
     distances: list[float] = []
     while len(indices) < min(n_select, len(x)):
         first = not indices and len(chosen) == 0
-        i = int(np.argmax(np.linalg.norm(x - x.mean(axis=0), axis=1) if first else nearest))
-        if nearest[i] <= min_distance:
+        free = np.where(nearest > least, nearest, -np.inf)
+        i = int(np.argmax(np.linalg.norm(x - x.mean(axis=0), axis=1) if first else free))
+        if not nearest[i] > least[i]:
             break
         indices.append(i)
         distances.append(float(nearest[i]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlip_autopipe.errors import InvalidInputError
-from mlip_autopipe.selection.d_optimal import d_optimal, row_leverages
+from mlip_autopipe.selection.d_optimal import d_optimal, d_optimal_blocks, row_leverages
 
 
 def log_det(x, indices, ridge):
@@ -62,6 +62,69 @@ def test_leverage_tells_extrapolation_and_stops():
     assert result.remaining_leverages.max() < 1.5
     assert row_leverages(np.array([[10.0, 0.0]]), result.inverse)[0] > 50
     assert len(d_optimal(x, 99, ridge=1e-2).indices) == 4
+
+
+def block_log_det(blocks, indices, factor):
+    rows = np.vstack([blocks[i] for i in indices]) @ factor if len(indices) else np.empty((0, factor.shape[1]))
+    return 0.5 * np.linalg.slogdet(np.eye(factor.shape[1]) + rows.T @ rows)[1]
+
+
+def some_blocks(seed, features=5):
+    rng = np.random.default_rng(seed)
+    blocks = [rng.normal(size=(rng.integers(1, 9), features)) for _ in range(8)]
+    return blocks, np.triu(rng.normal(size=(features, features)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_block_is_the_best_by_brute_force(seed):
+    blocks, factor = some_blocks(seed)
+    found = d_optimal_blocks(blocks, 5, factor=factor, chosen=[3], min_leverage=0.0)
+    known = [3]
+    for i, gain in zip(found.indices, found.gains_nats, strict=True):
+        free = [j for j in range(8) if j not in known]
+        gains = {j: block_log_det(blocks, [*known, j], factor) - block_log_det(blocks, known, factor) for j in free}
+        assert i == max(gains, key=gains.get)
+        assert gain == pytest.approx(gains[i])
+        known.append(i)
+    assert 3 not in found.indices
+
+
+def test_blocks_of_one_row_are_rows():
+    x = np.random.default_rng(0).normal(size=(30, 6))
+    rows = d_optimal(x, 10, ridge=0.01)
+    blocks = d_optimal_blocks(x[:, None], 10, factor=10 * np.eye(6), min_leverage=0.0)
+    assert blocks.indices == rows.indices
+    assert blocks.leverages == pytest.approx(rows.leverages)
+
+
+def test_choosing_blocks_in_two_steps_equals_choosing_in_one():
+    blocks, factor = some_blocks(9)
+    whole = d_optimal_blocks(blocks, 6, factor=factor, min_leverage=0.0).indices
+    rest = d_optimal_blocks(blocks, 3, factor=factor, chosen=whole[:3], min_leverage=0.0).indices
+    assert whole[:3] + rest == whole
+
+
+def test_a_copy_of_a_block_is_never_worth_it_and_a_known_one_neither():
+    blocks, factor = some_blocks(2)
+    found = d_optimal_blocks([*blocks, blocks[0], blocks[1]], 10, factor=100 * factor)
+    assert not {0, 8} <= set(found.indices)
+    assert not {1, 9} <= set(found.indices)
+    tiny = [0.01 * block for block in blocks]
+    assert d_optimal_blocks(tiny, 3, factor=np.eye(5)).indices == ()
+    assert min(d_optimal_blocks(blocks, 8, factor=factor).leverages) > 1
+
+
+def test_blocks_that_count_nothing_and_bad_blocks():
+    empty = np.empty((0, 2))
+    assert d_optimal_blocks([empty, np.eye(2)], 2, factor=2 * np.eye(2)).indices == (1,)
+    for blocks, kwargs in (
+        ([np.eye(3)], {}),
+        ([np.array([[np.nan, 0]])], {}),
+        ([np.eye(2)], {"chosen": [1]}),
+        ([np.eye(2)], {"min_leverage": -1.0}),
+    ):
+        with pytest.raises(InvalidInputError):
+            d_optimal_blocks(blocks, 1, factor=np.eye(2), **kwargs)
 
 
 def test_bad_input():

@@ -34,6 +34,13 @@ def test_copies_and_near_rows_are_left_out():
     assert farthest_points(np.empty((0, 2)), 3).indices == ()
 
 
+def test_each_row_may_have_its_own_distance():
+    x = np.array([[0.0], [1.0], [1.2], [5.0], [5.3]])
+    found = farthest_points(x, 5, chosen=[0], min_distance=np.array([0.0, 1.5, 0.1, 0.0, 0.5]))
+    assert found.indices == (4, 2, 3)
+    assert farthest_points(x, 5, chosen=[0], min_distance=0.5).indices == (4, 2)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_cover_is_within_twice_the_best(seed):
     x = np.random.default_rng(seed).normal(size=(11, 2))
