@@ -22,7 +22,10 @@ POTENTIALS: PluginTable[Potential] = PluginTable(
     what="potential",
     base=Potential,  # type: ignore[type-abstract]
     group="mlip_autopipe.potentials",
-    targets={"polymlp": "mlip_autopipe.potentials.polymlp:PolymlpPotential"},
+    targets={
+        "mace": "mlip_autopipe.potentials.mace:MacePotential",
+        "polymlp": "mlip_autopipe.potentials.polymlp:PolymlpPotential",
+    },
 )
 
 
