@@ -61,7 +61,7 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -c "$minimum" 2>/dev/null; th
     "$python" -m venv --clear .venv
 fi
 extras=embedded,gpaw
-if [ "$mode" = test ]; then extras=$extras,dev,alloys,polymlp; fi
+if [ "$mode" = test ]; then extras=$extras,dev,alloys,mace,polymlp; fi
 say "installing mlip-autopipe[$extras] into .venv (a few minutes the first time)"
 export GPAW_CONFIG="$PWD/tools/gpaw_siteconfig.py" PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install -qq --upgrade pip
@@ -70,6 +70,8 @@ if [ "$mode" = test ]; then
     .venv/bin/python -m pip install -qq cmeel-eigen
     CMAKE_PREFIX_PATH=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/cmeel.prefix
     export CMAKE_PREFIX_PATH
+    # the release that the tests were written with; on its own, so that pip settles on nothing else for mace-torch
+    .venv/bin/python -m pip install -qq torch==2.13.0
 fi
 .venv/bin/python -m pip install -qq -e ".[$extras]"
 .venv/bin/mlip-auto --version >/dev/null
