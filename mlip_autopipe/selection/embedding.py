@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mlip_autopipe.errors import InvalidInputError
-from mlip_autopipe.selection.filling import filled, relax_filling
+from mlip_autopipe.selection.filling import Filled, filled, relax_filling
 from mlip_autopipe.selection.lattices import compact_lattices, crystal_lattice
 from mlip_autopipe.selection.neighbourhood import (
     CONTACT_CRYSTAL,
@@ -120,11 +120,11 @@ def embed(
     """Cut a small periodic cell around one atom out of a large one.
 
     The cell is the smallest found whose lattice repeats core and buffer without touching them: every atom within
-    `buffer_A` of a core atom exists exactly once at its place, no other atom comes that near, and no two atoms come
-    nearer than 0.8 typical distances that did not do so before. So a reference whose forces reach no farther than
-    `buffer_A` gives the core atoms the forces that they have in the large structure. Where the surroundings are a
-    crystal, even a thermal or defective one, the lattice is made of the crystal's own translations; the seam is then
-    no worse than thermal motion. The rest of the cell is filled with atoms from the large structure.
+    `buffer_A` of a core atom exists exactly once at its place, no other atom comes that near, and atoms that meet at
+    the seam keep 0.8 typical distances (0.65 in crystals). So a reference whose forces reach no farther than `buffer_A`
+    gives the core atoms the forces that they have in the large structure. Where the surroundings are a crystal, even a
+    thermal or defective one, the lattice is made of the crystal's own translations; the seam is then no worse than
+    thermal motion. The rest of the cell is filled with atoms from the large structure.
 
     If `max_atoms` demands it, first the core shrinks, down to the central atom, then the buffer.
 
@@ -215,16 +215,15 @@ class _Cutter:
     def cut(self, neighbourhood: Neighbourhood) -> EmbeddedCell | None:
         """Return the smallest cell, or None when there is none that is smaller than the large one."""
         for cell in self._cells(neighbourhood):
-            content = filled(self._atoms, self._centre, neighbourhood, cell, crystal=self._crystal is not None)
-            if content is not None:
-                return None if len(content[0]) >= len(self._atoms) else self._assembled(neighbourhood, cell, *content)
+            found = filled(self._atoms, self._centre, neighbourhood, cell, crystal=self._crystal is not None)
+            if found is not None:
+                return None if len(found.content) >= len(self._atoms) else self._assembled(neighbourhood, cell, found)
         return None
 
-    def _assembled(
-        self, neighbourhood: Neighbourhood, cell: NDArray[np.float64], content: Surroundings, n_exact: int
-    ) -> EmbeddedCell:
+    def _assembled(self, neighbourhood: Neighbourhood, cell: NDArray[np.float64], found: Filled) -> EmbeddedCell:
         from ase import Atoms as AseAtoms
 
+        content = found.content
         small = AseAtoms(content.numbers, content.vectors + 0.5 * cell.sum(axis=0), cell=cell, pbc=True)
         small.wrap()
         for name in ("initial_magmoms", "initial_charges"):
@@ -234,12 +233,12 @@ class _Cutter:
         return EmbeddedCell(
             atoms=small,
             indices=content.indices,
-            force_weights=(numbers < neighbourhood.n_core).astype(np.float64),
-            exact=numbers < n_exact,
+            force_weights=(numbers < found.n_core).astype(np.float64),
+            exact=numbers < found.n_exact,
             core_radius_A=neighbourhood.core_radius_A,
             buffer_A=neighbourhood.buffer_A,
             kind="general" if self._crystal is None else "crystal",
-            seam_damage=self._seam_damage(small, content, neighbourhood.n_core),
+            seam_damage=self._seam_damage(small, content, found.n_core),
         )
 
     def _seam_damage(self, small: Atoms, content: Surroundings, n_core: int) -> float:
@@ -279,6 +278,7 @@ def _whole(atoms: Atoms, neighbourhood: Neighbourhood) -> EmbeddedCell:
     copy = atoms.copy()
     copy.set_constraint()
     copy.calc = None
+    copy.arrays.pop("momenta", None)
     everything = np.ones(n, dtype=bool)
     return EmbeddedCell(copy, np.arange(n), np.ones(n), everything, core, buffer, "whole", 0.0)
 

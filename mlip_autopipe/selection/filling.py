@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,26 @@ RELAXED_FORCE_EV_PER_A = 0.2
 _ROUNDS, _STEPS_PER_ROUND = 6, 10
 
 
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """Content of a small cell.
+
+    Attributes
+    ----------
+    content
+        Core, buffer (both less atoms that are images of others in this cell), then the filling.
+    n_core, n_exact
+        How many atoms are core, and how many are core or buffer.
+    """
+
+    content: Surroundings
+    n_core: int
+    n_exact: int
+
+
 def filled(
     atoms: Atoms, centre: int, neighbourhood: Neighbourhood, cell: NDArray[np.float64], *, crystal: bool
-) -> tuple[Surroundings, int] | None:
+) -> Filled | None:
     """Complete a neighbourhood to a periodic cell with atoms that lie around it.
 
     Atoms are taken in the order of their depth in the cell's Wigner-Seitz cell, so that of two images of one site the
@@ -47,13 +65,9 @@ def filled(
 
     Returns
     -------
-    Surroundings
-        The neighbourhood's atoms (less those that are images of each other), then the filling.
-    int
-        How many of them are the neighbourhood's.
-
-    None instead when a site of the crystal must stay empty since each of its images lies within the buffer of some
-    core atom: a vacancy that is not there in the large structure, and in ionic crystals a charge.
+    Filled or None
+        None when a site of the crystal must stay empty since each of its images lies within the buffer of some core
+        atom: a vacancy that is not there in the large structure, and in ionic crystals a charge.
     """
     images = np.array(list(product((-1, 0, 1), repeat=3))) @ cell
     # no point is farther from the lattice than half the diagonal of a box with these edges
@@ -64,8 +78,10 @@ def filled(
     depth = (around.vectors @ (faces / lengths[:, None]).T - 0.5 * lengths).max(axis=1)
     room = len(around) if crystal else int((depth <= 0).sum())
     order = np.argsort(depth, kind="stable")
-    own = _without_images(neighbourhood.near, cell, images)
-    core = own.vectors[: neighbourhood.n_core]
+    kept = _without_images(neighbourhood.near, cell, images)
+    own = neighbourhood.near[kept]
+    n_core = sum(k < neighbourhood.n_core for k in kept)
+    core = own.vectors[:n_core]
     vectors, indices, numbers = list(own.vectors), list(own.indices), list(own.numbers)
 
     def free(k: int) -> bool:
@@ -86,7 +102,7 @@ def filled(
         numbers.append(around.numbers[k])
     if crystal and any(free(k) for k in refused):
         return None
-    return Surroundings(np.array(vectors), np.array(indices), np.array(numbers)), len(own)
+    return Filled(Surroundings(np.array(vectors), np.array(indices), np.array(numbers)), n_core, len(own))
 
 
 def relax_filling(
@@ -162,14 +178,14 @@ def _largest_force(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
-def _without_images(near: Surroundings, cell: NDArray[np.float64], images: NDArray[np.float64]) -> Surroundings:
+def _without_images(near: Surroundings, cell: NDArray[np.float64], images: NDArray[np.float64]) -> list[int]:
     """Leave out atoms that are images of earlier ones: the cell may share a vector with the large one."""
     kept: list[int] = []
     for k in range(len(near)):
         same = [j for j in kept if near.indices[j] == near.indices[k]]
         if not same or _apart(near.vectors[same] - near.vectors[k], cell, images).min() > 1e-3:
             kept.append(k)
-    return near[kept]
+    return kept
 
 
 def _apart(vectors: NDArray[np.float64], cell: NDArray[np.float64], images: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -254,6 +254,17 @@ def test_alloys_slabs_and_thin_supercells():
     assert embed(slab, 3, core_radius_A=0.0, buffer_A=5.0).energy_weight == 0
 
 
+def test_a_core_that_holds_images_of_its_atoms_counts_each_once():
+    thin = bulk("Cu", a=3.6, cubic=True).repeat((1, 1, 12))
+    thin.rattle(0.1, seed=0)
+    cell = embed(thin, 20, core_radius_A=3.8, buffer_A=4.0)
+    check_surroundings(thin, cell)
+    assert len(cell.atoms) < len(thin)
+    core = cell.indices[cell.force_weights > 0]
+    assert len(set(core)) == len(core) < 19
+    assert (cell.force_weights[: len(core)] == 1).all()
+
+
 def test_whole_structure_when_nothing_smaller_does(hot_crystal):
     small = thermal(repeat=2, a=3.64)
     cell = embed(small, 3, core_radius_A=3.0, buffer_A=6.0)
@@ -261,6 +272,7 @@ def test_whole_structure_when_nothing_smaller_does(hot_crystal):
     assert cell.atoms == small
     assert cell.indices.tolist() == list(range(32))
     assert cell.force_weights.tolist() == [1] * 32
+    assert not embed(hot_crystal, 0, core_radius_A=0.0, buffer_A=20.0).atoms.has("momenta")
     assert cell.energy_weight == cell.stress_weight == 1
     assert "large structure itself" in cell.purpose
 

@@ -45,7 +45,9 @@ def test_crystal_is_filled_site_by_site(centre):
     atoms = thermal(repeat=5, a=3.6, sigma_A=0.13)
     cell = np.asarray(minkowski_reduce(4 * bulk("Cu", a=3.6).cell.array)[0])
     around = neighbourhood(atoms, centre, 4.0, CONTACT_CRYSTAL)
-    content, n_exact = filled(atoms, centre, around, cell, crystal=True)
+    found = filled(atoms, centre, around, cell, crystal=True)
+    content, n_exact = found.content, found.n_exact
+    assert found.n_core == 1
     assert len(content) == 64
     assert n_exact == len(around.near)
     assert np.array_equal(content.vectors[:n_exact], around.near.vectors)
@@ -74,7 +76,8 @@ def test_disorder_is_filled_without_contacts_up_to_the_room_there_is():
     atoms = disordered(220, 14.3 * np.eye(3), apart_A=2.0)
     around = neighbourhood(atoms, 5, 4.0, CONTACT_GENERAL)
     cell = 10.0 * np.eye(3)
-    content, n_exact = filled(atoms, 5, around, cell, crystal=False)
+    found = filled(atoms, 5, around, cell, crystal=False)
+    content, n_exact = found.content, found.n_exact
     inside = (np.abs(surroundings(atoms, 5, 9.0).vectors) < 5.0).all(axis=1).sum()
     assert 0.8 * inside < len(content) <= inside
     assert n_exact == len(around.near)
@@ -88,18 +91,18 @@ def test_images_in_a_direction_that_is_shared_come_once():
     atoms = thermal(repeat=2, a=3.6)
     atoms = atoms.repeat((1, 1, 3))
     cell = np.diag([7.2, 7.2, 14.4])
-    content, n_exact = filled(atoms, 0, neighbourhood(atoms, 0, 5.0, CONTACT_CRYSTAL), cell, crystal=True)
-    assert len(content) == 64
-    assert len(set(content.indices)) == 64
-    assert n_exact < len(neighbourhood(atoms, 0, 5.0, CONTACT_CRYSTAL).near)
+    found = filled(atoms, 0, neighbourhood(atoms, 0, 5.0, CONTACT_CRYSTAL), cell, crystal=True)
+    assert len(found.content) == 64
+    assert len(set(found.content.indices)) == 64
+    assert found.n_exact < len(neighbourhood(atoms, 0, 5.0, CONTACT_CRYSTAL).near)
 
 
 def test_relaxation_moves_the_filling_only_and_never_into_the_buffer():
     atoms = disordered(220, 14.3 * np.eye(3), apart_A=2.0)
     cell = 10.0 * np.eye(3)
-    content, n_exact = filled(atoms, 5, neighbourhood(atoms, 5, 4.0, CONTACT_GENERAL), cell, crystal=False)
-    small = as_atoms(content, cell)
-    fixed = np.arange(len(small)) < n_exact
+    found = filled(atoms, 5, neighbourhood(atoms, 5, 4.0, CONTACT_GENERAL), cell, crystal=False)
+    small = as_atoms(found.content, cell)
+    fixed = np.arange(len(small)) < found.n_exact
     relaxed = relax_filling(small, fixed, 1, 4.0, EmtField())
     assert np.array_equal(relaxed.positions[fixed], small.positions[fixed])
     assert relaxed.get_distances(0, np.flatnonzero(~fixed), mic=True).min() > 4.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -117,6 +120,13 @@ def test_loading_by_content(potential, tmp_path):
         load_surrogate(file)
     with pytest.raises(InvalidInputError, match="cannot be read"):
         load_surrogate(tmp_path / "absent")
+
+
+def test_files_of_mace_go_to_its_reader(monkeypatch, tmp_path):
+    reader = types.ModuleType("mlip_autopipe.potentials.mace")
+    reader.force_field_from_mace_file = lambda path: ("mace", path)
+    monkeypatch.setitem(sys.modules, reader.__name__, reader)
+    assert load_surrogate(tmp_path / "foundation.model") == ("mace", tmp_path / "foundation.model")
 
 
 @pytest.mark.parametrize("name", ["min_distance_ratio", "max_force_eV_per_A", "max_energy_above_lowest_eV_per_atom"])
