@@ -45,6 +45,8 @@ class FeatureSet:
         Largest angular momenta of the invariants of order 2, 3, ...
     cutoff_A
         Radius of the neighbourhood.
+    sharpness_per_A2
+        Exponent of the Gaussians: the larger, the finer the details along the distance that they resolve.
     """
 
     name: str
@@ -54,6 +56,7 @@ class FeatureSet:
     radial: int
     angular: tuple[int, ...] = ()
     cutoff_A: float = 6.0
+    sharpness_per_A2: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON data."""
@@ -71,6 +74,8 @@ def feature_ladder(elements: Sequence[str], *, cutoff_A: float, largest: int) ->
         FeatureSet("pair-4", "pair", 2, 2, 4, cutoff_A=cutoff_A),
         FeatureSet("pair-7", "pair", 2, 2, 7, cutoff_A=cutoff_A),
         FeatureSet("pair-7-cubic", "pair", 2, 3, 7, cutoff_A=cutoff_A),
+        FeatureSet("pair-20-sharp", "pair", 2, 2, 20, (), cutoff_A, 8.0),
+        FeatureSet("pair-10-cubic", "pair", 2, 3, 10, (), cutoff_A, 2.0),
         FeatureSet("angular-4", "gtinv", 3, 2, 4, (4,), cutoff_A),
         FeatureSet("angular-4.2-coarse", "gtinv", 3, 2, 4, (4, 2), cutoff_A),
         FeatureSet("angular-4.2", "gtinv", 3, 2, 5, (4, 2), cutoff_A),
@@ -100,7 +105,8 @@ def parameters(features: FeatureSet, elements: tuple[str, ...]) -> Any:
             model_type=features.model_type,
             max_p=features.order,
             feature_type=features.kind,
-            gaussian_params2=(0.0, features.cutoff_A - 1.0, features.radial),
+            gaussian_params1=(features.sharpness_per_A2, features.sharpness_per_A2, 1),
+            gaussian_params2=(0.0, features.cutoff_A - features.sharpness_per_A2**-0.5, features.radial),
             gtinv_order=len(features.angular) + 1,
             gtinv_maxl=features.angular,
             atomic_energy=(0.0,) * len(elements),
