@@ -359,4 +359,4 @@ def _why_enough(verdict: PropertyVerdict, refinements: int) -> str:
         return f"the model's part of the error, {verdict.error:.2g} {verdict.unit}, is within its target"
     if verdict.is_enough:
         return "the model is no longer the largest part of the error"
-    return f"{refinements} rounds of labels for the property were made (otf.max_refinements)"
+    return f"after exploring, the potential was refined as often as otf.max_refinements allows ({refinements})"
