@@ -19,6 +19,7 @@ from mlip_autopipe.jobs.labelling import Labeller, Labelling, labeller
 from mlip_autopipe.jobs.learning_result import evaluate, generation_document, otf_document, samples
 from mlip_autopipe.jobs.records import RunRecords
 from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
+from mlip_autopipe.learning.cutting import small_enough
 from mlip_autopipe.learning.exploration import explore, thinned
 from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more, unaudited
 from mlip_autopipe.learning.seeds import md_cell, seed_structures
@@ -277,7 +278,7 @@ class LearningRun:
         state.stretch_steps += stretch.steps
         state.history = thinned(state.history + stretch.history)
         if stretch.candidate is not None:
-            state.pending.append(self._small_enough(stretch.candidate))
+            state.pending.append(small_enough(stretch.candidate, self.settings, self.potential, state.generation))
         return not stretch.out_of_time
 
     def _start_of(self, walker: Walker) -> Atoms:
@@ -289,9 +290,6 @@ class LearningRun:
         atoms = from_bytes(self.blobs.get(walker.start_sha256)).stop.to_atoms()
         atoms.set_momenta(None)
         return atoms
-
-    def _small_enough(self, one: Candidate) -> Candidate:
-        return one
 
     def _blob(self, sha256: str | None) -> bytes | None:
         return None if sha256 is None else self.blobs.get(sha256)
