@@ -111,9 +111,9 @@ def estimate_learning(
     otf = learning["otf"]
     copies = round(abs(float(np.linalg.det(np.array(otf.supercell)))))
     audits = otf.audits_per_temperature * len(otf.temperatures_K) * otf.walkers
-    large = ceil(otf.seed_structures / 2) + ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + otf.held_out
+    large = ceil(otf.seed_structures / 2) + otf.defect_seeds + ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + otf.held_out
     small = otf.seed_structures // 2
-    parts = f"{otf.seed_structures} seeds + {audits} audits and about {ceil(audits * TRIGGERS_PER_AUDIT)} triggers"
+    parts = f"{otf.seed_structures + otf.defect_seeds} seeds + {audits} audits and about {ceil(audits * TRIGGERS_PER_AUDIT)} triggers"
     if (check := learning.get("elastic_check")) is not None:
         small += 2 * len(check.strains)
         parts += f" + {len(check.strains)} property cells + {len(check.strains)} checks"

@@ -43,6 +43,7 @@ SEEDS = 6
 SEGMENT_STEPS = {True: 500, False: 2000}
 """By cheap: beside a DFT label, molecular dynamics costs nothing."""
 AUDITS = {True: 2, False: 1}
+DEFECT_SEEDS = 2
 HELD_OUT = 8
 PROPERTY_STRAIN = 0.01
 PROPERTY_WEIGHT = 100.0
@@ -119,6 +120,13 @@ def choose_learning(
         ),
         supercell=choose("supercell", cell, f"{size} atoms, of such cells the one whose images are farthest apart"),
         seed_structures=choose("seed_structures", SEEDS, "strained primitive cells and rattled supercells in turn"),
+        defect_seeds=choose(
+            "defect_seeds",
+            DEFECT_SEEDS if goal == "potential" else 0,
+            "a vacancy and an interstitial: who uses the potential will meet them"
+            if goal == "potential"
+            else "the property is that of the perfect crystal",
+        ),
         seed_strain=choose("seed_strain", 0.04, "the guessed lattice constant may be off by some per cent"),
         seed_rattle_A=choose(
             "seed_rattle_A", round(0.06 * bond, 3), f"6 % of the bond of {bond:.2f} A, as near half its melting point"

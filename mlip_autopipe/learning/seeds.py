@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlip_autopipe.generation.perturb import random_strains, rattle
+from mlip_autopipe.generation.perturb import random_strains, rattle, with_interstitials, with_vacancies
 from mlip_autopipe.learning.candidates import candidate
 from mlip_autopipe.schemas.otf import Candidate, OTFSettings
 
@@ -35,7 +35,7 @@ def seed_structures(primitive: Atoms, settings: OTFSettings) -> list[Candidate]:
     primitive
         Start structure.
     settings
-        Number, amplitudes, supercell and seed.
+        Numbers, amplitudes, supercell and seed.
     """
     rng = np.random.default_rng(settings.seed)
     large = md_cell(primitive, settings)
@@ -50,4 +50,14 @@ def seed_structures(primitive: Atoms, settings: OTFSettings) -> list[Candidate]:
         (strained,) = random_strains(large, 1, settings.seed_strain / 2, rng)
         moved = rattle(strained, share * settings.seed_rattle_A, rng)
         found.append(candidate(moved, "seed", f"strained supercell rattled by {share * settings.seed_rattle_A:.2f} A"))
-    return found
+    return found + [_defective(large, settings, k, rng) for k in range(settings.defect_seeds)]
+
+
+def _defective(large: Atoms, settings: OTFSettings, k: int, rng: np.random.Generator) -> Candidate:
+    """Return a supercell with a vacancy or an interstitial, its atoms displaced a little."""
+    if k % 2 == 0:
+        defective, what = with_vacancies(large, 1, rng), "vacancy"
+    else:
+        symbol = str(rng.choice(large.get_chemical_symbols()))
+        defective, what = with_interstitials(large, [symbol], rng), f"{symbol} interstitial"
+    return candidate(rattle(defective, _LEAST_RATTLE * settings.seed_rattle_A, rng), "seed", f"supercell with a {what}")

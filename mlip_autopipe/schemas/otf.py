@@ -26,6 +26,7 @@ class OTFSettings(StrictModel):
     time_step_fs: float = Field(gt=0)
     supercell: IntMatrix3x3 = Field(description="Rows: vectors of the MD cell in those of the primitive start cell.")
     seed_structures: int = Field(ge=1, description="Strained and rattled cells, labelled before anything is trained.")
+    defect_seeds: int = Field(ge=0, description="Seeds with a vacancy or an interstitial, in turn, beside the others.")
     seed_strain: float = Field(gt=0, lt=0.3, description="Largest strain component of the seeds.")
     seed_rattle_A: float = Field(gt=0, description="Largest standard deviation of the seeds' displacements.")
     force_std_trigger_eV_per_A: float = Field(gt=0, description="An atom above this stops molecular dynamics.")
