@@ -188,7 +188,11 @@ class LearningRun:
         """Ask for labels that judge the potential, and for those of the random arm."""
         state = self.state
         with self._phase("held_out"):
-            state.pending = samples(self.potential, self.settings, md_cell(self.primitive, self.settings), state)
+            frames = samples(self.potential, self.settings, md_cell(self.primitive, self.settings), state)
+            # another number for each frame: around another atom
+            state.pending = [
+                small_enough(one, self.settings, self.potential, state.generation + k) for k, one in enumerate(frames)
+            ]
             state.after_label = "evaluate"
         self._go_to("label" if state.pending else "evaluate")
 

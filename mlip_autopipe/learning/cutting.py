@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 CORE_RADIUS_A: Final = 3.5
 """The atom and its nearest neighbours: their forces count."""
 BUFFER_A: Final = 6.0
+NOT_CHOSEN: Final = ("audit", "held_out", "random")
+"""Origins of frames in which the potential must not say where to look."""
 
 
 def small_enough(one: Candidate, settings: OTFSettings, potential: Potential, generation: int) -> Candidate:
     """Return the candidate, or a cell of at most `label_max_atoms` atoms cut out of it with a force mask.
 
-    The cell lies around the least sure atom; for an audit around a random one, because an audit must not be chosen by
-    the potential.
+    The cell lies around the least sure atom; for an audit, and for frames that judge at the end or are taken at random,
+    around a random one: what judges a potential must not be chosen by it.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def small_enough(one: Candidate, settings: OTFSettings, potential: Potential, ge
         return one
     from mlip_autopipe.selection.embedding import embed
 
-    if one.origin == "audit":
+    if one.origin in NOT_CHOSEN:
         centre = int(np.random.default_rng((settings.seed, generation, one.step or 0)).integers(len(atoms)))
     else:
         centre = int(np.argmax(potential.force_std(atoms)))

@@ -192,6 +192,22 @@ class TestRefinement:
         assert (stored(run).phase, stored(run).after_label) == ("label", "evaluate")
         assert [one.origin for one in stored(run).pending] == ["held_out"] * 2
 
+    def test_frames_of_every_origin_are_cut_to_what_the_reference_can_take(self, loop, monkeypatch):
+        cut: list[str] = []
+
+        def small_enough(one: Any, settings: Any, potential: Any, generation: int) -> Any:
+            cut.append(one.origin)
+            return one
+
+        monkeypatch.setattr("mlip_autopipe.jobs.learning_run.small_enough", small_enough)
+        run = taught(loop(control_arm="random"))
+        while run.state.phase != "refine":
+            advance(run)
+        run.refine()
+        run.hold_out()
+        assert set(cut) == {"audit", "held_out", "random"}
+        assert len(cut) == 1 + len(stored(run).pending)
+
     def test_forces_beyond_their_target_are_explored_once_more(self, loop):
         run = taught(loop(target_force_error_eV_per_A=1e-6, max_segments_per_temperature=1))
         while run.state.phase != "refine":

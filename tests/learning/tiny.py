@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "supercell": [[-1, 1, 1], [1, -1, 1], [1, 1, -1]],
     "audits_per_temperature": 1,
     "seed_structures": 3,
+    "defect_seeds": 0,
     "draws": 2,
     "held_out": 2,
     "max_refinements": 1,
