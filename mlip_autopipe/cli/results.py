@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mlip_autopipe.cli import elastic_report
+from mlip_autopipe.cli import elastic_report, equilibrate_report, potential_report
 from mlip_autopipe.cli.report_parts import Document, GoalReport
 from mlip_autopipe.errors import (
     EXIT_FAILED,
@@ -18,6 +18,8 @@ from mlip_autopipe.errors import (
 
 REPORTS: dict[str, GoalReport] = {
     "elastic": elastic_report.REPORT,
+    "equilibrate": equilibrate_report.REPORT,
+    "potential": potential_report.REPORT,
 }
 """How documents are shown, by their goal."""
 EXIT_CODES = {"done": EXIT_OK, "not_enough_evidence": EXIT_NOT_ENOUGH_EVIDENCE}

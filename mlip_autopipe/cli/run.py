@@ -53,7 +53,13 @@ def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
     document = result_document(launchpad.db, system.run_id)
     if document is None:
         return _say_why_not(launchpad, system)
-    return report(document, out)
+    code = report(document, out)
+    if system.goal == "potential":
+        from mlip_autopipe.cli.potential import export_potential
+        from mlip_autopipe.potentials.files import SUFFIX
+
+        export_potential(system.run_id, out / f"{system.project_name}{SUFFIX}", launchpad_file)
+    return code
 
 
 def submit_input(input_file: Path, launchpad_file: Path | None) -> None:

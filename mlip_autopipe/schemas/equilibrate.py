@@ -64,10 +64,13 @@ class EquilibrateDocument(StrictModel):
     space_group: str
     crystal_system: str
     pressure_GPa: float = Field(description="Of the barostat.")
-    temperature_K: float = Field(gt=0, description="The temperature that was asked for.")
+    temperature_K: float = Field(gt=0, description="The first temperature that was asked for.")
     temperatures_K: list[float] = Field(description="All simulated temperatures, in the order of equilibria.")
     equilibria: list[EquilibriumAtTemperature] = Field(min_length=1)
     thermal_expansion: ThermalExpansionEstimate | None = Field(description="None with a single temperature.")
+    further_expansions: list[ThermalExpansionEstimate] = Field(
+        default_factory=list, description="At the other temperatures that were asked for."
+    )
     gates: list[Gate] = Field(description="Of the whole result; those of single temperatures are with them.")
     n_reference_calculations: int = Field(ge=0, description="Distinct labels that the property rests on.")
     missing: list[str] = Field(default_factory=list, description="What would have to be done for a better answer.")

@@ -1,0 +1,231 @@
+"""Goal equilibrate with jobflow alone: nickel by EMT, learned and measured in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlip_autopipe.errors import AnalysisError
+from mlip_autopipe.jobs.equilibrate_check import VolumeCheck, check_volume
+from mlip_autopipe.jobs.equilibrate_document import build_equilibrate_document
+from mlip_autopipe.jobs.labelling import labeller
+from mlip_autopipe.jobs.npt_production import NPTProduction
+from mlip_autopipe.jobs.records import RunRecords
+from mlip_autopipe.reference.documents import documents_of
+from mlip_autopipe.reference.labels import LabelStore
+from mlip_autopipe.schemas.equilibrate import EquilibrateDocument
+from mlip_autopipe.schemas.system import SystemConfig
+from tests.learning.calculators import WatchedEMT
+from tests.learning.tiny import Ran, run, tiny_plan
+
+SETTINGS: dict[str, Any] = {
+    "supercell": [[-2, 2, 2], [2, -2, 2], [2, 2, -2]],
+    "steps": 200,
+    "frame_interval": 5,
+    "temperatures_K": [200.0, 300.0],
+    "expansion_at_K": [300.0],
+    "target_length_error": 1e-3,
+    "max_extensions": 2,
+    "draws": 2,
+    "check_labels": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Ran:
+    """A whole run; look, do not touch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("measured"))
+        return run(small_plan(), finish=None)
+
+
+def small_plan(**more: Any) -> SystemConfig:
+    settings = {f"equilibrate.{key}": value for key, value in SETTINGS.items()}
+    return tiny_plan("equilibrate", overrides={**settings, **more})
+
+
+@pytest.fixture(scope="module")
+def document(measured) -> EquilibrateDocument:
+    return measured.flow.output.resolve(measured.store)
+
+
+@pytest.fixture
+def production(measured) -> NPTProduction:
+    return NPTProduction(measured.store, measured.system.run_id)
+
+
+def progresses(production: NPTProduction) -> list:
+    return [production.progress(kelvin) for kelvin in production.settings.temperatures_K]
+
+
+def rebuilt(production: NPTProduction, store: Any, runs: list, checks: list | None = None) -> EquilibrateDocument:
+    with labeller(store, production.system) as labels:
+        checks = checks or [check_volume(production, one, labels) for one in runs]
+    return build_equilibrate_document(production, runs, checks, LabelStore(store))
+
+
+def test_the_output_of_the_first_job_is_the_document(document, measured):
+    assert document.run_id == measured.system.run_id
+    assert document.temperatures_K == [200.0, 300.0]
+    assert document.temperature_K == 300.0
+    assert document.space_group == "Fm-3m"
+    assert document.state == "done", [gate for gate in document.all_gates() if not gate.passed]
+
+
+def test_the_lattice_constant_is_that_of_the_reference(document):
+    # EMT nickel itself, the same cell of 32 atoms, 60 ps per temperature: 3.4975(2) A at 200 K, 3.5023(3) A at 300 K
+    for kelvin, truth in ((200.0, EMT_NICKEL_A[0]), (300.0, EMT_NICKEL_A[1])):
+        found = document.equilibria[document.temperatures_K.index(kelvin)].lattice_parameters["a_A"]
+        parts = found.stderr_parts
+        assert abs(found.value - truth) < 3 * np.hypot(np.hypot(parts.statistics, parts.model), parts.check) + 5e-4
+
+
+def test_cell_volume_and_density_agree(document):
+    one = document.at_temperature()
+    a = one.lattice_parameters["a_A"]
+    assert one.volume_A3_per_atom.value == pytest.approx(a.value**3 / 4, rel=1e-4)
+    assert one.density_g_per_cm3.value == pytest.approx(58.6934 / 0.602214076 / one.volume_A3_per_atom.value, rel=1e-4)
+    assert document.structure["lattice"]["a"] == pytest.approx(a.value)
+    assert len(document.structure["sites"]) == 4
+    volume = one.volume_A3_per_atom
+    assert a.stderr / a.value == pytest.approx(volume.stderr / volume.value / 3, rel=0.02)
+
+
+def test_all_parts_of_the_error_are_measured(document):
+    for one in document.equilibria:
+        parts = one.volume_A3_per_atom.stderr_parts
+        assert min(parts.statistics, parts.model, parts.check, parts.finite_size) > 0
+    parts = document.thermal_expansion.volumetric_per_K.stderr_parts
+    assert min(parts.statistics, parts.model, parts.check, parts.finite_size) > 0
+
+
+def test_checks_are_labels_that_were_never_trained_on(document, measured):
+    checks = document.provenance["check_label_ids"]
+    assert len(set(checks)) == 4
+    assert not set(checks) & set(measured.learned.label_ids)
+    assert document.n_reference_calculations == measured.learned.n_reference_calculations + 4
+    assert document.provenance["potential"]["potential_sha256"] == measured.learned.potential_sha256
+
+
+def test_documents_stay_small(measured, document):
+    sizes = [len(json.dumps(one["output"], default=str)) for one in documents_of(measured.store).find({})]
+    assert max(sizes) < 1_000_000
+    assert len(document.model_dump_json()) < 100_000
+
+
+def test_a_run_that_is_stopped_again_and_again_is_the_same_run(production, measured, tmp_path, monkeypatch):
+    uninterrupted = production.progress(300.0)
+    other = NPTProduction(measured.store, measured.system.run_id)
+    monkeypatch.setattr(other.records, "find", lambda name: kept.get(name))
+    monkeypatch.setattr(other.records, "save", lambda name, output: kept.update({name: output}))
+    monkeypatch.setattr("mlip_autopipe.jobs.npt_production.LEAST_STRETCH_S", 0.0)
+    kept: dict[str, Any] = {}
+    for attempt in range(200):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        progress = other.go_on(300.0, 0.4, folder)
+        if progress.state != "running":
+            break
+    assert attempt > 0
+    assert progress.state == "finished"
+    assert (progress.step, progress.extensions) == (uninterrupted.step, uninterrupted.extensions)
+    one, two = production.series(uninterrupted), other.series(progress)
+    assert np.array_equal(one.steps, two.steps)
+    assert np.array_equal(one.cells_A, two.cells_A)
+    assert np.array_equal(one.positions_A, two.positions_A)
+    assert progress.check_frames == uninterrupted.check_frames
+
+
+def test_a_finished_run_is_not_run_again(production, tmp_path):
+    before = production.progress(300.0)
+    assert production.go_on(300.0, 100.0, tmp_path) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extensions_go_on_until_the_target_or_their_number(measured, monkeypatch, tmp_path):
+    one = NPTProduction(measured.store, measured.system.run_id)
+    one.settings = one.settings.model_copy(update={"target_length_error": 1e-9, "max_extensions": 1, "steps": 100})
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(one.records, "find", lambda name: kept.get(name))
+    monkeypatch.setattr(one.records, "save", lambda name, output: kept.update({name: output}))
+    progress = one.go_on(300.0, 600.0, tmp_path)
+    assert (progress.state, progress.step, progress.extensions) == ("finished", 200, 1)
+    side, _ = progresses(NPTProduction(measured.store, measured.system.run_id))
+    found = rebuilt(one, measured.store, [side, progress])
+    assert found.state == "not_enough_evidence"
+    assert "raise equilibrate.steps" in " ".join(found.missing)
+
+
+def test_a_side_run_that_a_guard_stopped_is_left_out_and_said(production, measured):
+    side, asked = progresses(production)
+    side = side.model_copy(update={"state": "stopped", "step": 40, "reason": "the temperature ran away"})
+    found = rebuilt(production, measured.store, [side, asked])
+    assert found.state == "failed"
+    assert found.temperatures_K == [300.0]
+    assert found.thermal_expansion is None
+    (gate,) = [gate for gate in found.gates if gate.name == "all_runs_finished"]
+    assert not gate.passed
+    assert "200 K: the temperature ran away" in gate.detail
+
+
+def test_without_the_asked_run_there_is_no_result(production, measured):
+    side, asked = progresses(production)
+    asked = asked.model_copy(update={"state": "stopped", "step": 40, "reason": "the temperature ran away"})
+    with pytest.raises(AnalysisError, match="300 K was stopped at step 40: the temperature ran away"):
+        rebuilt(production, measured.store, [side, asked])
+
+
+def test_a_loop_without_enough_evidence_shows_in_the_state(production, measured, monkeypatch):
+    learned_ = measured.learned.model_copy(update={"state": "not_enough_evidence", "missing": ["more labels"]})
+    monkeypatch.setattr(RunRecords, "learned", lambda self: learned_)
+    found = rebuilt(production, measured.store, progresses(production))
+    assert found.state == "not_enough_evidence"
+    assert "more labels" in found.missing
+
+
+def test_an_unsure_potential_fails_its_gate(production, measured):
+    side, asked = progresses(production)
+    asked = asked.model_copy(update={"max_force_std_eV_per_A": [0.01] * 8 + [9.0] * 2})
+    found = rebuilt(production, measured.store, [side, asked])
+    assert found.state == "failed"
+    assert "unsure in 2 of 10 frames at 300 K" in " ".join(found.warnings)
+    nearly = asked.model_copy(update={"max_force_std_eV_per_A": [0.01] * 9 + [9.0]})
+    assert rebuilt(production, measured.store, [side, nearly]).state == "done"
+
+
+def test_a_reference_that_fails_leaves_its_part_unmeasured(production, measured, monkeypatch):
+    runs = progresses(production)
+    # frames that were not labelled before
+    for one in runs:
+        for frame in one.check_frames:
+            frame["positions_A"][0][0] += 0.01
+    monkeypatch.setattr(WatchedEMT, "trouble", staticmethod(lambda atoms: True))
+    found = rebuilt(production, measured.store, runs)
+    assert found.state == "not_enough_evidence"
+    assert found.at_temperature().volume_A3_per_atom.stderr_parts.check is None
+    assert found.thermal_expansion.volumetric_per_K.stderr_parts.check is None
+    assert "did not settle" in " ".join(found.missing)
+
+
+def test_a_spent_budget_leaves_the_part_unmeasured(production, measured):
+    runs = progresses(production)
+    checks = [VolumeCheck(None, [], ["the budget is spent"]) for _ in runs]
+    found = rebuilt(production, measured.store, runs, checks)
+    assert found.state == "not_enough_evidence"
+    assert "the budget is spent" in " ".join(found.missing)
+
+
+def test_an_expensive_reference_labels_each_frame_in_a_job_of_its_own(clean_dir):
+    plan = small_plan(**{"reference.cheap": False, "otf.label_max_atoms": 8, "otf.segment_steps": 20})
+    one = run(plan, finish=None)
+    names = [found["name"] for found in documents_of(one.store).find({})]
+    jobs = [name for name in names if name.startswith("label check frame")]
+    assert len(set(jobs)) == len(jobs) == 4
+    document = one.output
+    # frames of the cell of learning: those of the runs are too large for this reference
+    labels = [LabelStore(one.store).get(name) for name in document.provenance["check_label_ids"]]
+    assert [len(label.structure["numbers"]) for label in labels] == [4] * 4
+    assert document.at_temperature().volume_A3_per_atom.stderr_parts.check > 0
