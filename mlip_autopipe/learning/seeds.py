@@ -39,14 +39,14 @@ def seed_structures(primitive: Atoms, settings: OTFSettings) -> list[Candidate]:
     """
     rng = np.random.default_rng(settings.seed)
     large = md_cell(primitive, settings)
-    pairs = max(1, settings.seed_structures // 2)
+    supercells = (settings.seed_structures + 1) // 2
     found: list[Candidate] = []
     for k in range(settings.seed_structures):
         if k % 2:
             (strained,) = random_strains(primitive, 1, settings.seed_strain, rng)
             found.append(candidate(strained, "seed", f"strained primitive cell {k // 2 + 1}"))
             continue
-        share = _LEAST_RATTLE + (1 - _LEAST_RATTLE) * (k // 2) / max(1, pairs - 1)
+        share = _LEAST_RATTLE + (1 - _LEAST_RATTLE) * (k // 2) / max(1, supercells - 1)
         (strained,) = random_strains(large, 1, settings.seed_strain / 2, rng)
         moved = rattle(strained, share * settings.seed_rattle_A, rng)
         found.append(candidate(moved, "seed", f"strained supercell rattled by {share * settings.seed_rattle_A:.2f} A"))
