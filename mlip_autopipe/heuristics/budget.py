@@ -113,7 +113,8 @@ def estimate_learning(
     audits = otf.audits_per_temperature * len(otf.temperatures_K) * otf.walkers
     large = ceil(otf.seed_structures / 2) + otf.defect_seeds + ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + otf.held_out
     small = otf.seed_structures // 2
-    parts = f"{otf.seed_structures + otf.defect_seeds} seeds + {audits} audits and about {ceil(audits * TRIGGERS_PER_AUDIT)} triggers"
+    seeds, triggers = otf.seed_structures + otf.defect_seeds, ceil(audits * TRIGGERS_PER_AUDIT)
+    parts = f"{seeds} seeds + {audits} audits and about {triggers} triggers"
     if (check := learning.get("elastic_check")) is not None:
         small += 2 * len(check.strains)
         parts += f" + {len(check.strains)} property cells + {len(check.strains)} checks"

@@ -156,11 +156,11 @@ def _check_goal(user_config: UserConfig) -> None:
             f"goal phase_diagram needs at least two elements but target_system names only {target.elements[0]}; add one"
         )
     if goal != "elastic" and user_config.via == "reference":
-        raise InvalidInputError(f"goal {goal} is reached by a potential only; remove `via: reference`, or choose elastic")
+        raise InvalidInputError(f"goal {goal} needs a potential; remove `via: reference`, or choose elastic")
     if goal == "elastic" and user_config.via != "potential":
         for key in ("temperatures_K", "potential"):
             if key in user_config.model_fields_set:
-                raise InvalidInputError(f"{key} has no meaning for goal elastic without a potential; add via: potential")
+                raise InvalidInputError(f"{key} has no meaning for goal elastic via reference; add via: potential")
     if goal not in AVAILABLE_GOALS:
         raise InvalidInputError(
             f"goal {goal} is not available in this version; available: {', '.join(AVAILABLE_GOALS)}"

@@ -51,7 +51,7 @@ def choose_equilibrate(
         expansion_at_K=choose("expansion_at_K", asked, why),
         supercell=choose("supercell", cell, f"{size} atoms: the volume per atom changes with their number as 1/N"),
         time_step_fs=step,
-        steps=choose("steps", round(RUN_PS * 1000 / step), f"{RUN_PS:g} ps, some twenty relaxation times of the volume"),
+        steps=choose("steps", round(RUN_PS * 1000 / step), f"{RUN_PS:g} ps: twenty relaxation times of the volume"),
         frame_interval=choose("frame_interval", 10, "frames that are nearer are correlated"),
         target_length_error=choose("target_length_error", 2e-4, "relative, statistical: 1e-3 A of a usual cell"),
         max_extensions=choose("max_extensions", 3, "then what was reached is reported"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.heuristics.choices import Choices
 from mlip_autopipe.schemas.config import Goal, PotentialRequest
 from mlip_autopipe.schemas.otf import OTFSettings
@@ -213,24 +212,22 @@ def choose_supercell(structure: Structure, min_atoms: int) -> tuple[IntMatrix3x3
     matrix, n_atoms
         Rows: its vectors in those of the primitive cell.
     """
-    import numpy as np
-    from ase.geometry import minkowski_reduce
-
-    from mlip_autopipe.generation.shapes import compact_supercells
+    from mlip_autopipe.generation.shapes import compact_supercells, farthest_images_A
 
     cell = structure.lattice.matrix
     fewest = max(1, ceil(min_atoms / len(structure)))
-    best: tuple[float, int, Any] | None = None
-    for n in range(fewest, max(fewest, int(SIZE_SPREAD * fewest)) + 1):
-        (matrix,) = compact_supercells(cell, n, limit=1)
-        shortest = float(np.linalg.norm(minkowski_reduce(matrix @ cell)[0], axis=1).min())
-        merit = round(shortest / n ** (1 / 3), 6)
-        if best is None or merit > best[0]:
-            best = merit, n, matrix
-    if best is None:
-        raise InvalidInputError("the start structure has no supercell")
-    rows = tuple(tuple(int(x) for x in row) for row in best[2])
-    return rows, best[1] * len(structure)  # type: ignore[return-value]
+    sizes = range(fewest, max(fewest, int(SIZE_SPREAD * fewest)) + 1)
+    # of a dense packing of images, as fcc: no size is better
+    ideal = round(float(2**0.5 * structure.volume) ** (1 / 3), 6)
+    merits: dict[int, float] = {}
+    for n in sizes:
+        merits[n] = round(farthest_images_A(cell, n) / n ** (1 / 3), 6)
+        if merits[n] >= ideal:
+            break
+    best = max(merits, key=lambda n: merits[n])
+    (matrix,) = compact_supercells(cell, best, limit=1)
+    rows = tuple(tuple(int(x) for x in row) for row in matrix)
+    return rows, best * len(structure)  # type: ignore[return-value]
 
 
 def _is_cubic(structure: Structure) -> bool:

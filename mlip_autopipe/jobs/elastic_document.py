@@ -226,8 +226,10 @@ def provenance(
 
 
 def _potential(otf: OTFDocument) -> dict[str, Any]:
-    keys: tuple[str, ...] = ("potential_sha256", "backend", "model", "parameters", "generations", "md_steps", "labels_by_origin")
-    keys += ("coverage_90", "coverage_labels", "calibration_factor", "stop_reason")
+    keys = (
+        *("potential_sha256", "backend", "model", "parameters", "generations", "md_steps", "labels_by_origin"),
+        *("coverage_90", "coverage_labels", "calibration_factor", "stop_reason"),
+    )
     return {key: getattr(otf, key) for key in keys}
 
 
