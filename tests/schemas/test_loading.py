@@ -90,7 +90,7 @@ def check_sentence(error, *words):
         (changed(project_name="../x"), ["letters, digits"]),
         (changed(reference={"engine": "ase"}), ["engine ase needs calculator"]),
         (changed(reference={"engine": "gpaw", "calculator": "x.Y"}), ["belong to engine ase"]),
-        (changed(via="potental"), ["did you mean 'potential'?"]),
+        (changed(via="potentials"), ["did you mean 'potential'?"]),
         (changed(temperatures_K=[0]), ["temperatures_K.0 must be greater than 0"]),
         (changed(temperatures_K=300), ["temperatures_K must be a list", "write [300]"]),
         (changed(resources={"cores": 0}), ["resources.cores must be at least 1, not 0"]),
