@@ -46,21 +46,49 @@ def compact_supercells(cell: ArrayLike, n_cells: int, *, limit: int = 4) -> list
     """
     if n_cells < 1 or limit < 1:
         raise InvalidInputError(f"n_cells ({n_cells}) and limit ({limit}) must be positive")
+    found: list[NDArray[np.int_]] = []
+    for _, group in reversed(_groups(cell, n_cells)):
+        if len(found) >= limit:
+            break
+        found += _distinct(group[:_LARGEST_GROUP], np.asarray(cell, dtype=np.float64))
+    return found[:limit]
+
+
+def farthest_images_A(cell: ArrayLike, n_cells: int) -> float:
+    """Return the longest shortest lattice vector that a supercell of one size can have.
+
+    It is that of the first of `compact_supercells`, found without reducing any shape.
+
+    Parameters
+    ----------
+    cell, n_cells
+        As of `compact_supercells`.
+
+    Raises
+    ------
+    InvalidInputError
+        `n_cells` is not positive.
+    """
+    return _groups(cell, n_cells)[-1][0]
+
+
+def _groups(cell: ArrayLike, n_cells: int) -> list[tuple[float, NDArray[np.int_]]]:
+    """Return the length of the shortest vector and the Hermite normal forms of which it is, from short to long."""
+    if n_cells < 1:
+        raise InvalidInputError(f"n_cells ({n_cells}) must be positive")
     vectors = np.asarray(cell, dtype=np.float64)
     forms = _hermite_normal_forms(n_cells)
     groups = []
     for shell in _shells(vectors, n_cells):
+        if not len(forms):
+            break
         holding = np.zeros(len(forms), dtype=bool)
         for vector in shell:
             holding |= _contains(forms, vector)
-        groups.append(forms[holding])
+        if holding.any():
+            groups.append((float(np.linalg.norm(shell[0] @ vectors)), forms[holding]))
         forms = forms[~holding]
-    found: list[NDArray[np.int_]] = []
-    for group in reversed(groups):
-        if len(found) >= limit:
-            break
-        found += _distinct(group[:_LARGEST_GROUP], vectors)
-    return found[:limit]
+    return groups
 
 
 def _hermite_normal_forms(n: int) -> NDArray[np.int_]:

@@ -9,7 +9,7 @@ import pytest
 from ase.build import bulk
 
 from mlip_autopipe.errors import InvalidInputError
-from mlip_autopipe.generation.shapes import compact_supercells
+from mlip_autopipe.generation.shapes import compact_supercells, farthest_images_A
 
 
 def shortest(cell):
@@ -41,6 +41,13 @@ def test_known_shapes():
     bcc = bulk("Cu", "bcc", a=4.0).cell.array
     (matrix,) = compact_supercells(bcc, 4, limit=1)
     assert np.allclose(np.linalg.norm(matrix @ bcc, axis=1), 4.0 * np.sqrt(2))
+
+
+@pytest.mark.parametrize("n_cells", [1, 5, 12])
+def test_the_distance_of_images_is_that_of_the_best_shape(n_cells):
+    cell = np.array([[3.0, 0.1, 0.0], [0.4, 4.0, 0.0], [-0.3, 1.0, 5.0]])
+    (matrix,) = compact_supercells(cell, n_cells, limit=1)
+    assert farthest_images_A(cell, n_cells) == pytest.approx(shortest(matrix @ cell))
 
 
 def test_matrices_are_whole_of_right_size_and_different():
