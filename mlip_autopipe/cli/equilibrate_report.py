@@ -41,10 +41,10 @@ def show_equilibrate(console: Console, document: Document) -> None:
     table.add_column("T (K)", justify="right")
     for name in free:
         table.add_column(_heading(name))
-    for heading in ("volume (Å³/atom)", "density (g/cm³)", "bulk modulus (GPa)"):
+    for heading in ("density (g/cm³)", "bulk modulus (GPa)"):
         table.add_column(heading)
     for one in document["equilibria"]:
-        cells = [*(one["lattice_parameters"][name] for name in free), *(one[name] for name in AT_TEMPERATURE)]
+        cells = [*(one["lattice_parameters"][name] for name in free), one["density_g_per_cm3"], one["bulk_modulus_GPa"]]
         style = "bold" if one is asked else ""
         table.add_row(f"{one['temperature_K']:g}", *(pm(cell) for cell in cells), style=style)
     console.print(table)

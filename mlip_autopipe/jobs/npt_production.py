@@ -123,7 +123,7 @@ class NPTProduction:
             ``running`` when time was over: the same call goes on.
         """
         ends = time.monotonic() + seconds_left
-        progress = self.progress(temperature_K)
+        progress, pace_s = self.progress(temperature_K), None
         while progress.state == "running":
             if progress.step >= progress.wanted_steps and not self._extended(progress):
                 self._conclude(progress)
@@ -131,10 +131,9 @@ class NPTProduction:
             left = ends - time.monotonic()
             if left < LEAST_STRETCH_S:
                 break
-            # the rest of the time is for the stresses of the frames, one evaluation each
-            interval = self.settings.frame_interval
-            seconds = min(left, STORE_EVERY_S) * interval / (interval + 1)
-            stretch = self._stretch(progress, seconds, folder)
+            started, before = time.monotonic(), progress.step
+            stretch = self._stretch(progress, pace_s, left, folder)
+            pace_s = (time.monotonic() - started) / max(1, stretch.step - before)
             progress.step = stretch.step
             if len(stretch.series):
                 progress.series_sha256.append(self._put(stretch.series.to_bytes(), "npt series"))
@@ -145,19 +144,25 @@ class NPTProduction:
             self._save(progress)
         return progress
 
-    def _stretch(self, progress: NPTProgress, seconds: float, folder: Path) -> NPTStretch:
+    def _stretch(self, progress: NPTProgress, pace_s: float | None, left: float, folder: Path) -> NPTStretch:
+        """Run to an anchor, from which nothing is replayed, in about `STORE_EVERY_S` if the pace is known."""
+        dynamics = npt_settings(self.settings, self.otf, self.crystal, progress.temperature_K)
+        anchor, interval = dynamics.anchor_interval, self.settings.frame_interval
+        anchors = 1 if pace_s is None else max(1, int(STORE_EVERY_S / (pace_s * anchor)))
+        stop = (progress.step // anchor + anchors) * anchor
         sha256 = progress.checkpoint_sha256
         return advance(
-            npt_settings(self.settings, self.otf, self.crystal, progress.temperature_K),
+            dynamics,
             self.cell,
             self.potential,
-            progress.wanted_steps,
-            frame_interval=self.settings.frame_interval,
+            min(stop, progress.wanted_steps),
+            frame_interval=interval,
             keep_steps=self._keep_steps(progress),
             files=folder / f"{self.run_id}-{progress.temperature_K:g}K",
             checkpoint=None if sha256 is None else self.blobs.get(sha256),
             potential_sha256=self.potential_sha256,
-            seconds_left=seconds,
+            # the rest of the time is for the stresses of the frames, one evaluation each
+            seconds_left=left * interval / (interval + 1),
         )
 
     def _extended(self, progress: NPTProgress) -> bool:

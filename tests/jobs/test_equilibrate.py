@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jobflow import Flow, JobStore, run_locally
 
+from mlip_autopipe.dynamics.settings import MDSettings
 from mlip_autopipe.errors import AnalysisError
+from mlip_autopipe.jobs.equilibrate import equilibrate
 from mlip_autopipe.jobs.equilibrate_check import VolumeCheck, check_volume
 from mlip_autopipe.jobs.equilibrate_document import build_equilibrate_document
 from mlip_autopipe.jobs.labelling import labeller
 from mlip_autopipe.jobs.npt_production import NPTProduction
 from mlip_autopipe.jobs.records import RunRecords
+from mlip_autopipe.learning.npt_production import npt_settings
 from mlip_autopipe.reference.documents import documents_of
 from mlip_autopipe.reference.labels import LabelStore
 from mlip_autopipe.schemas.equilibrate import EquilibrateDocument
 from mlip_autopipe.schemas.system import SystemConfig
 from tests.learning.calculators import WatchedEMT
-from tests.learning.tiny import Ran, run, tiny_plan
+from tests.learning.tiny import Ran, memory_store, run, tiny_plan
 
 SETTINGS: dict[str, Any] = {
     "supercell": [[-2, 2, 2], [2, -2, 2], [2, 2, -2]],
@@ -44,7 +48,7 @@ def measured(tmp_path_factory) -> Ran:
 
 def small_plan(**more: Any) -> SystemConfig:
     settings = {f"equilibrate.{key}": value for key, value in SETTINGS.items()}
-    return tiny_plan("equilibrate", overrides={**settings, **more})
+    return tiny_plan("equilibrate", overrides=settings, **more)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +80,11 @@ def test_the_output_of_the_first_job_is_the_document(document, measured):
 
 
 def test_the_lattice_constant_is_that_of_the_reference(document):
-    # EMT nickel itself, the same cell of 32 atoms, 60 ps per temperature: 3.4975(2) A at 200 K, 3.5023(3) A at 300 K
-    for kelvin, truth in ((200.0, EMT_NICKEL_A[0]), (300.0, EMT_NICKEL_A[1])):
+    # EMT nickel itself in the same cell of 32 atoms, 36 ps per temperature, errors 1e-4 A
+    for kelvin, truth_A in ((200.0, 3.4968), (300.0, 3.5019)):
         found = document.equilibria[document.temperatures_K.index(kelvin)].lattice_parameters["a_A"]
         parts = found.stderr_parts
-        assert abs(found.value - truth) < 3 * np.hypot(np.hypot(parts.statistics, parts.model), parts.check) + 5e-4
+        assert abs(found.value - truth_A) < 3 * np.hypot(parts.statistics, np.hypot(parts.model, parts.check)) + 2e-4
 
 
 def test_cell_volume_and_density_agree(document):
@@ -116,27 +120,47 @@ def test_documents_stay_small(measured, document):
     assert len(document.model_dump_json()) < 100_000
 
 
-def test_a_run_that_is_stopped_again_and_again_is_the_same_run(production, measured, tmp_path, monkeypatch):
-    uninterrupted = production.progress(300.0)
-    other = NPTProduction(measured.store, measured.system.run_id)
-    monkeypatch.setattr(other.records, "find", lambda name: kept.get(name))
-    monkeypatch.setattr(other.records, "save", lambda name, output: kept.update({name: output}))
-    monkeypatch.setattr("mlip_autopipe.jobs.npt_production.LEAST_STRETCH_S", 0.0)
+def test_a_run_that_is_killed_again_and_again_is_the_same_run(production, measured, tmp_path, monkeypatch):
+    class KilledError(Exception):
+        pass
+
+    def save_and_die(name, output):
+        kept.update({name: output})
+        if output["state"] == "running":
+            raise KilledError
+
     kept: dict[str, Any] = {}
-    for attempt in range(200):
-        folder = tmp_path / str(attempt)
+    other = NPTProduction(measured.store, measured.system.run_id)
+    monkeypatch.setattr(other.records, "find", kept.get)
+    monkeypatch.setattr(other.records, "save", save_and_die)
+    monkeypatch.setattr("mlip_autopipe.jobs.npt_production.npt_settings", with_near_anchors)
+    monkeypatch.setattr("mlip_autopipe.jobs.npt_production.STORE_EVERY_S", 0.0)
+    progress, deaths = None, 0
+    while progress is None:
+        folder = tmp_path / str(deaths)
         folder.mkdir()
-        progress = other.go_on(300.0, 0.4, folder)
-        if progress.state != "running":
-            break
-    assert attempt > 0
-    assert progress.state == "finished"
-    assert (progress.step, progress.extensions) == (uninterrupted.step, uninterrupted.extensions)
+        try:
+            progress = other.go_on(300.0, 600.0, folder)
+        except KilledError:
+            deaths += 1
+    uninterrupted = production.progress(300.0)
+    assert deaths == uninterrupted.step // 40
+    assert len(progress.series_sha256) == deaths
     one, two = production.series(uninterrupted), other.series(progress)
-    assert np.array_equal(one.steps, two.steps)
-    assert np.array_equal(one.cells_A, two.cells_A)
-    assert np.array_equal(one.positions_A, two.positions_A)
+    for name in ("steps", "cells_A", "kept", "positions_A"):
+        assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert progress.check_frames == uninterrupted.check_frames
+
+
+def with_near_anchors(*arguments: Any) -> MDSettings:
+    return npt_settings(*arguments).model_copy(update={"anchor_interval": 40})
+
+
+def test_without_time_nothing_is_done(measured, tmp_path, monkeypatch):
+    other = NPTProduction(measured.store, measured.system.run_id)
+    monkeypatch.setattr(other.records, "find", lambda name: None)
+    progress = other.go_on(300.0, 0.0, tmp_path)
+    assert (progress.state, progress.step) == ("running", 0)
 
 
 def test_a_finished_run_is_not_run_again(production, tmp_path):
@@ -218,14 +242,29 @@ def test_a_spent_budget_leaves_the_part_unmeasured(production, measured):
     assert "the budget is spent" in " ".join(found.missing)
 
 
-def test_an_expensive_reference_labels_each_frame_in_a_job_of_its_own(clean_dir):
-    plan = small_plan(**{"reference.cheap": False, "otf.label_max_atoms": 8, "otf.segment_steps": 20})
-    one = run(plan, finish=None)
-    names = [found["name"] for found in documents_of(one.store).find({})]
-    jobs = [name for name in names if name.startswith("label check frame")]
+def test_an_expensive_reference_labels_each_frame_in_a_job_of_its_own(measured, clean_dir):
+    store = copied(measured.store)
+    records = RunRecords(store, measured.system.run_id)
+    plan = small_plan(cheap=False, label_max_atoms=8)
+    records.save_plan(plan.model_copy(update={"run_id": measured.system.run_id}))
+    documents_of(store).delete_many({"name": {"$regex": "^npt"}})
+    flow = Flow([finisher := equilibrate(measured.system.run_id)], output=finisher.output)
+    run_locally(flow, store=store, log=False, ensure_success=True)
+    jobs = [one["name"] for one in documents_of(store).find({"name": {"$regex": "^label check frame"}})]
     assert len(set(jobs)) == len(jobs) == 4
-    document = one.output
+    provenance = flow.output.resolve(store).provenance
     # frames of the cell of learning: those of the runs are too large for this reference
-    labels = [LabelStore(one.store).get(name) for name in document.provenance["check_label_ids"]]
+    labels = [LabelStore(store).get(name) for name in provenance["check_label_ids"]]
     assert [len(label.structure["numbers"]) for label in labels] == [4] * 4
-    assert document.at_temperature().volume_A3_per_atom.stderr_parts.check > 0
+
+
+def copied(store: JobStore) -> JobStore:
+    """Return a JobStore in memory with the same contents."""
+    other = memory_store()
+    blobs = store.additional_stores["data"], other.additional_stores["data"]
+    for old, new in ((store.docs_store, other.docs_store), blobs):
+        source, target = old._collection.database, new._collection.database
+        for name in source.list_collection_names():
+            if found := list(source[name].find({})):
+                target[name].insert_many(found)
+    return other
