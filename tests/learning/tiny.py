@@ -45,6 +45,7 @@ RICH: dict[str, Any] = {
 def tiny_plan(
     goal: str = "potential",
     *,
+    calculator: str = WATCHED,
     cheap: bool = True,
     max_reference_calculations: int = 100,
     max_core_hours: float = 1.0,
@@ -57,11 +58,12 @@ def tiny_plan(
     assert plan.otf is not None
     backend = {"largest": 20, **(potential or {})}
     settings = {**plan.otf.model_dump(), **SMALL, "potential": backend, **otf}
+    reference = {**plan.reference.parameters, "calculator": calculator}
     limits = {"max_reference_calculations": max_reference_calculations, "max_core_hours": max_core_hours}
     return plan.model_copy(
         update={
             "otf": OTFSettings.model_validate(settings),
-            "reference": plan.reference.model_copy(update={"cheap": cheap}),
+            "reference": plan.reference.model_copy(update={"cheap": cheap, "parameters": reference}),
             "budget": plan.budget.model_copy(update=limits),
         }
     )
