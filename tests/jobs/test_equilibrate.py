@@ -11,7 +11,7 @@ from jobflow import Flow, JobStore, run_locally
 
 from mlip_autopipe.dynamics.settings import MDSettings
 from mlip_autopipe.errors import AnalysisError
-from mlip_autopipe.jobs.equilibrate import equilibrate
+from mlip_autopipe.jobs.equilibrate import equilibrate, npt_run
 from mlip_autopipe.jobs.equilibrate_check import VolumeCheck, check_volume
 from mlip_autopipe.jobs.equilibrate_document import build_equilibrate_document
 from mlip_autopipe.jobs.labelling import labeller
@@ -240,6 +240,17 @@ def test_a_spent_budget_leaves_the_part_unmeasured(production, measured):
     found = rebuilt(production, measured.store, runs, checks)
     assert found.state == "not_enough_evidence"
     assert "the budget is spent" in " ".join(found.missing)
+
+
+def test_a_job_without_time_leaves_itself_behind(measured, clean_dir, monkeypatch):
+    store, run_id = copied(measured.store), measured.system.run_id
+    documents_of(store).delete_many({"uuid": f"{run_id}:npt:300"})
+    times = iter([0.0, 0.0])
+    monkeypatch.setattr("mlip_autopipe.jobs.wall_time.seconds_left", lambda: next(times, None))
+    flow = Flow([one := npt_run(run_id, 300.0)], output=one.output)
+    run_locally(flow, store=store, log=False, ensure_success=True)
+    assert documents_of(store).count_documents({"uuid": one.uuid}) == 3
+    assert flow.output.resolve(store) == NPTProduction(measured.store, run_id).progress(300.0)
 
 
 def test_an_expensive_reference_labels_each_frame_in_a_job_of_its_own(measured, clean_dir):

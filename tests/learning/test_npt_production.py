@@ -35,10 +35,23 @@ def plan():
     return tiny_plan("equilibrate", overrides={"equilibrate.temperatures_K": [300.0, 400.0]})
 
 
-def run(plan, crystal, n_steps, files, **more):
+class Astray(FromEMT):
+    """Pushes an atom into its neighbour after some evaluations."""
+
+    evaluations = 0
+
+    def predict(self, atoms):
+        self.evaluations += 1
+        found = super().predict(atoms)
+        if self.evaluations > 12:
+            found.forces_eV_per_A[0] += 1e3
+        return found
+
+
+def run(plan, crystal, n_steps, files, force_field=None, **more):
     dynamics = npt_settings(plan.equilibrate, plan.otf, crystal, 300.0)
-    start = crystal.repeated(SUPERCELL)
-    return advance(dynamics, start, FromEMT(), n_steps, frame_interval=5, keep_steps=10, files=files, **more)
+    start, moves = crystal.repeated(SUPERCELL), force_field or FromEMT()
+    return advance(dynamics, start, moves, n_steps, frame_interval=5, keep_steps=10, files=files, **more)
 
 
 def test_stretches_in_other_folders_give_the_very_same_run(plan, crystal, tmp_path):
@@ -82,6 +95,14 @@ def test_a_run_out_of_time_stops_with_a_checkpoint(plan, crystal, tmp_path):
     assert stretch.status == "out_of_time"
     assert stretch.step < 100_000
     assert stretch.checkpoint
+
+
+def test_a_run_that_goes_astray_is_stopped_and_says_why(plan, crystal, tmp_path):
+    stretch = run(plan, crystal, 200, tmp_path / "run", Astray())
+    assert stretch.status == "guard"
+    assert stretch.step < 50
+    assert "limit is" in stretch.message
+    assert stretch.series.steps[:3].tolist() == [0, 5, 10]
 
 
 def test_temperatures_have_their_own_seeds_and_the_barostat_the_crystal_s_stiffness(plan, crystal):
