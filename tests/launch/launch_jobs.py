@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from jobflow import Flow, Response, job
+from jobflow import CURRENT_JOB, Flow, Response, job
 
 from mlip_autopipe.errors import ReferenceCalculationError, TransientError
 
@@ -51,6 +51,32 @@ def flaky(path, failures):
 def broken(path):
     note(path, "try")
     raise ReferenceCalculationError("the SCF cycle of Al2 did not converge; raise the smearing")
+
+
+@job
+def count_down(n, path=None):
+    """Leave the next job behind until nothing is left to count."""
+    if path is not None:
+        note(path, str(n))
+    return "lift-off" if n == 0 else Response(replace=count_down(n - 1, path))
+
+
+@job
+def spread_down(n):
+    """The same with two jobs beside each, for which the next one waits."""
+    if n == 0:
+        return "lift-off"
+    parts = [add(n, k) for k in range(2)]
+    after = spread_after(n - 1, [part.output for part in parts])
+    after.set_uuid(CURRENT_JOB.job.uuid)
+    after.index = CURRENT_JOB.job.index + 1
+    return Response(replace=Flow([*parts, after]))
+
+
+@job
+def spread_after(n, numbers):
+    assert len(numbers) == 2
+    return spread_down.original(n)
 
 
 @job
