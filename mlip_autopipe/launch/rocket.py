@@ -96,13 +96,19 @@ class Worker:
         self._count = 0
 
     def run(self) -> int:
-        """Run until nothing is left to run or to wait for; survive a database that is away for minutes."""
+        """Run until nothing is left to run or to wait for; survive a database that is away for minutes.
+
+        When the queue's time limit is near (see `wall_time`), no further job is begun.
+        """
+        from mlip_autopipe.jobs.wall_time import seconds_left
+
         self._stopper.install()
         with self._stopper.uninterrupted():
             launchpad = self._connect()
         last_contact = time.monotonic()
         idle = 0
-        while idle < 2:  # twice: between a job's end and its child's READY there is a moment without either
+        # twice: between a job's end and its child's READY there is a moment without either
+        while idle < 2 and seconds_left() != 0:
             try:
                 if self._run_next(launchpad):
                     idle = 0

@@ -96,6 +96,19 @@ def test_rockets_run_their_own_run_only_and_the_result_is_found(live_launchpad, 
     assert result == {"run_id": "mine", "goal": "elastic", "value": 42}
 
 
+def test_without_time_no_job_is_begun(live_launchpad, submit_flow, monkeypatch):
+    submit_flow(live_launchpad, add(1, 2))
+    with monkeypatch.context() as patch:
+        patch.setenv("MLIP_AUTOPIPE_JOB_END", str(time.time() + 1))
+        with RocketPool(live_launchpad.location, 1, "run-1") as pool:
+            drain(pool)
+    assert live_launchpad.fireworks.distinct("state") == ["READY"]
+    assert live_launchpad.launches.count_documents({}) == 0
+    with RocketPool(live_launchpad.location, 1, "run-1") as pool:
+        drain(pool)
+    assert live_launchpad.fireworks.distinct("state") == ["COMPLETED"]
+
+
 def test_transient_failures_are_retried_in_place_and_visible(live_launchpad, submit_flow, clean_dir):
     job = flaky(str(clean_dir / "tries"), 2)
     submit_flow(live_launchpad, job)
