@@ -37,11 +37,11 @@ def show_equilibrate(console: Console, document: Document) -> None:
     print_title(console, document)
     asked = at_asked(document)
     free = asked["free_parameters"]
-    table = Table(title="Averages at constant pressure", title_justify="left")
+    table = Table(title="Averages at constant pressure (B: isothermal bulk modulus)", title_justify="left")
     table.add_column("T (K)", justify="right")
     for name in free:
         table.add_column(_heading(name))
-    for heading in ("density (g/cm³)", "bulk modulus (GPa)"):
+    for heading in ("density (g/cm³)", "B (GPa)"):
         table.add_column(heading)
     for one in document["equilibria"]:
         cells = [*(one["lattice_parameters"][name] for name in free), one["density_g_per_cm3"], one["bulk_modulus_GPa"]]
