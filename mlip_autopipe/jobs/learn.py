@@ -149,11 +149,13 @@ def _seconds_for_this_job() -> float:
 
 def _fan_out(run: LearningRun, finish: str | None, reserve: int) -> Response[Any]:
     """Label every structure in a job of its own, and go on when all are done."""
+    from mlip_autopipe.jobs.learning_run import kept_for_the_end
+
     state = run.state
-    later = 0 if state.after_label == "evaluate" else run.settings.held_out
+    kept = reserve + kept_for_the_end(state, run.settings)
     jobs: list[Job] = []
     for index, one in enumerate(state.pending):
-        labelling = label_candidate(state.run_id, _round_of(state), index, reserve + later)
+        labelling = label_candidate(state.run_id, _round_of(state), index, kept)
         labelling.name = f"label {one.detail or one.origin} (generation {state.generation + 1})"
         jobs.append(labelling)
     after = _next(state, finish, reserve, _round_of(state), [one.output for one in jobs])

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlip_autopipe.errors import AutoPipeError, BudgetExhaustedError, ReferenceCalculationError
 from mlip_autopipe.jobs.blobs import BlobStore
 from mlip_autopipe.jobs.labelling import Labeller, Labelling, labeller
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.potentials.base import Potential
     from mlip_autopipe.schemas.label import ReferenceLabel
+
+MAX_PENDING_ATOMS = 8000
+"""Of the frames that judge at the end and wait at the same time: half a megabyte."""
 
 
 class LearningRun:
@@ -85,10 +90,9 @@ class LearningRun:
             Compute what is not there in this process: for references that cost milliseconds.
         """
         state = self.state
-        # what the loop itself must leave for its last labels
-        later = 0 if state.after_label == "evaluate" else self.settings.held_out
         with self._phase("label"):
-            with labeller(self.store, self.system, reserve=self._reserve + later) as labels:
+            reserve = self._reserve + kept_for_the_end(state, self.settings)
+            with labeller(self.store, self.system, reserve=reserve) as labels:
                 known = {one.label_id for one in state.used}
                 for one in state.pending:
                     self._take(one, _labelled(labels, one, compute=compute), known)
@@ -190,10 +194,12 @@ class LearningRun:
         with self._phase("held_out"):
             frames = samples(self.potential, self.settings, md_cell(self.primitive, self.settings), state)
             # another number for each frame: around another atom
-            state.pending = [
+            frames = [
                 small_enough(one, self.settings, self.potential, state.generation + k) for k, one in enumerate(frames)
             ]
-            state.after_label = "evaluate"
+            state.pending = _first_of(frames[state.judges :])
+            state.judges += len(state.pending)
+            state.after_label = "evaluate" if state.judges == len(frames) else "held_out"
         self._go_to("label" if state.pending else "evaluate")
 
     def evaluate(self) -> OTFDocument:
@@ -332,6 +338,17 @@ def atoms_of_candidate(one: Candidate) -> Atoms:
     from mlip_autopipe.potentials.dataset import atoms_of
 
     return atoms_of(one.structure)
+
+
+def kept_for_the_end(state: LearningState, settings: OTFSettings) -> int:
+    """Return how many calculations the loop leaves for the labels that judge its potential."""
+    return settings.held_out if state.after_label == "train" else 0
+
+
+def _first_of(candidates: list[Candidate]) -> list[Candidate]:
+    """Return as many as the state can hold: a document must stay far below 1 MB; at least one."""
+    atoms = np.cumsum([len(one.structure["numbers"]) for one in candidates])
+    return candidates[: max(1, int(np.searchsorted(atoms, MAX_PENDING_ATOMS, side="right")))]
 
 
 def _labelled(labels: Labeller, one: Candidate, *, compute: bool) -> Labelling:

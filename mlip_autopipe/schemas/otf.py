@@ -139,6 +139,7 @@ class LearningState(StrictModel):
     trained: int = Field(0, description="The potential was trained on the first so many of `used`.")
     left_out: list[LeftOut] = Field(default_factory=list)
     refinements: int = 0
+    judges: int = Field(0, description="Frames that judge the potential at the end whose labels were asked for.")
     md_steps: int = 0
     audit_errors: list[AuditError] = Field(default_factory=list, description="The newest per temperature.")
     verdict: PropertyVerdict | None = Field(None, description="As last measured.")

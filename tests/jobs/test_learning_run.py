@@ -15,7 +15,7 @@ from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
 from mlip_autopipe.potentials.registry import load_potential
 from mlip_autopipe.reference.documents import documents_of
 from mlip_autopipe.schemas.otf import LearningState, Walker
-from tests.learning.tiny import RICH, finished, memory_store, tiny_plan, uninterrupted
+from tests.learning.tiny import RICH, finished, memory_store, run, tiny_plan, uninterrupted
 
 FRESH = {"trigger", "guard", "audit"}
 
@@ -191,6 +191,26 @@ class TestRefinement:
         run.hold_out()
         assert (stored(run).phase, stored(run).after_label) == ("label", "evaluate")
         assert [one.origin for one in stored(run).pending] == ["held_out"] * 2
+
+    @pytest.mark.parametrize("cheap", [True, False])
+    def test_very_many_frames_that_judge_are_labelled_in_rounds(self, monkeypatch, clean_dir, cheap):
+        plan = tiny_plan(held_out=5, control_arm="random", cheap=cheap)
+        expected = run(plan)
+        monkeypatch.setattr("mlip_autopipe.jobs.learning_run.MAX_PENDING_ATOMS", 8)
+        most: list[int] = []
+        save = RunRecords.save_state
+        monkeypatch.setattr(
+            RunRecords, "save_state", lambda self, state: most.append(len(state.pending)) or save(self, state)
+        )
+        ran = run(plan)
+        assert max(most[1:]) == 2  # two cells of four atoms; the first round are the seeds
+        assert ran.learned == expected.learned
+        assert ran.learned.labels_by_origin["held_out"] == 5
+        assert ran.learned.control is not None
+
+    def test_a_frame_beyond_every_limit_still_gets_its_label(self, monkeypatch, clean_dir):
+        monkeypatch.setattr("mlip_autopipe.jobs.learning_run.MAX_PENDING_ATOMS", 1)
+        assert run(tiny_plan()).learned.labels_by_origin["held_out"] == 2
 
     def test_frames_of_every_origin_are_cut_to_what_the_reference_can_take(self, loop, monkeypatch):
         cut: list[str] = []
