@@ -78,7 +78,7 @@ def forces(atoms: Atoms, make: Make) -> np.ndarray:
 
 def centres(atoms: Atoms, count: int) -> list[int]:
     """Return some atoms; those next to the defects first, where there are some."""
-    return [249, len(atoms) - 1, *range(0, len(atoms), len(atoms) // count)][:count]
+    return [len(atoms) // 2 - 1, len(atoms) - 1, *range(0, len(atoms), len(atoms) // count)][:count]
 
 
 def accuracy(names: Sequence[str], count: int) -> None:
@@ -140,13 +140,18 @@ def training(count: int) -> None:
     for buffer in (4.0, 5.0):
         cells = [embed(atoms, c, core_radius_A=3.0, buffer_A=buffer) for c in centres(atoms, count)]
         masked = [label(cell) for cell in cells]
-        every = [replace(one, force_weights=np.ones(len(one.atoms))) for one in masked]
+        weighted = [
+            [replace(one, force_weights=np.maximum(one.force_weights, weight)) for one in masked]
+            for weight in (0.05, 0.2, 1.0)
+        ]
         with_sums = [replace(one, energy_weight=1.0, stress_weight=1.0) for one in masked]
         for name, more in (
             ("crystals only", []),
             ("core forces", masked),
             ("core forces, energy, stress", with_sums),
-            ("all forces", every),
+            ("others' forces with weight 0.05", weighted[0]),
+            ("others' forces with weight 0.2", weighted[1]),
+            ("others' forces with weight 1", weighted[2]),
         ):
             potential = PolymlpPotential()
             report = potential.fit(TrainingSet.of([*crystals, *more]))

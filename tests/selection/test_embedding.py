@@ -296,6 +296,16 @@ def test_core_and_then_buffer_shrink_until_the_cell_is_affordable(hot_crystal):
         embed(hot_crystal, 100, **wanted, max_atoms=12)
 
 
+def test_other_forces_may_count_a_little(hot_crystal):
+    masked = embed(hot_crystal, 9, core_radius_A=3.0, buffer_A=4.0)
+    weighted = embed(hot_crystal, 9, core_radius_A=3.0, buffer_A=4.0, other_force_weight=0.1)
+    assert masked.atoms == weighted.atoms
+    assert masked.n_core == weighted.n_core == masked.force_weights.sum()
+    assert (masked.force_weights[masked.n_core :] == 0).all()
+    assert (weighted.force_weights[: masked.n_core] == 1).all()
+    assert (weighted.force_weights[masked.n_core :] == 0.1).all()
+
+
 def test_given_lattice_and_moments_are_used():
     iron = thermal("Fe", repeat=6, a=2.87, sigma_A=0.05)
     iron.set_initial_magnetic_moments(np.arange(len(iron)) * 0.01)
@@ -312,6 +322,7 @@ def test_given_lattice_and_moments_are_used():
         ({"centre": 32}, "numbers 0 to 31"),
         ({"core_radius_A": -1.0}, "core_radius_A"),
         ({"buffer_A": 0.0}, "buffer_A"),
+        ({"other_force_weight": 1.5}, "other_force_weight"),
         ({"pbc": False}, "periodic"),
     ],
 )
