@@ -244,8 +244,9 @@ class TestRockets:
         found = runs.find_run(live_launchpad.db, plan.run_id)
         assert (found.state, found.jobs) == ("done", {"COMPLETED": len(found.fw_ids)})
         assert_same(RunRecords(store, plan.run_id).learned(), undisturbed.learned)
-        # what was under way when it was killed is not in the log; nothing else was computed twice
-        assert len(calculations(clean_dir)) == undisturbed.learned.n_reference_calculations
+        # each kill loses at most what was under way, from its start until it is stored
+        n = undisturbed.learned.n_reference_calculations
+        assert n <= len(calculations(clean_dir)) <= n + 2
         document = PotentialDocument.model_validate(store.get_output(uuid, which="last"))
         assert document.potential_sha256 == undisturbed.learned.potential_sha256
         assert runs.result_document(live_launchpad.db, plan.run_id)["potential_sha256"] == document.potential_sha256
