@@ -25,8 +25,6 @@ from mlip_autopipe.potentials.mace_labels import training_errors
 SMALL: dict[str, Any] = {
     "hidden_irreps": "16x0e",
     "cutoff_A": 4.5,
-    "updates": 1000,
-    "add_updates": 200,
     "mace_arguments": {"max_ell": 2, "MLP_irreps": "8x0e", "radial_MLP": "[32, 32]"},
 }
 
@@ -80,12 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=int, default=20)
     parser.add_argument("--members", type=int, default=4)
+    parser.add_argument("--updates", type=int, default=1000, help="of a fit; adding takes a fifth")
     parser.add_argument("--bootstrap", action="store_true")
     parser.add_argument("--model", default="ScaleShiftMACE", help="as mace_run_train names it")
     parser.add_argument("--only", choices=["fit"], help="leave out adding labels")
     arguments = parser.parse_args()
     training, held_out = sample(arguments.labels, 101, NICKEL), sample(30, 77, NICKEL)
     settings = SMALL | {"members": arguments.members, "bootstrap": arguments.bootstrap}
+    settings |= {"updates": arguments.updates, "add_updates": arguments.updates // 5}
     settings["mace_arguments"] = SMALL["mace_arguments"] | {"model": arguments.model}
     potential = MacePotential(**settings)
     before = core_seconds()
