@@ -5,7 +5,7 @@ how often the stated error covers the long run; with the pressure of the frames 
 from these runs, the volume shift of a stiffer force field predicted from the frames and measured by a run with it, and
 the size of the cell.
 
-    OMP_NUM_THREADS=1 python benchmarks/equilibrium.py --processes 2
+    OMP_NUM_THREADS=1 python benchmarks/equilibrium.py --processes 2 --folder runs    # stopped: call again to go on
 """
 
 from __future__ import annotations
@@ -57,19 +57,27 @@ def copper(repetitions: int) -> Atoms:
     return bulk("Cu", "fcc", a=static_lattice_constant(), cubic=True).repeat(repetitions)
 
 
-def simulate(kelvin: float, seed: int, n_steps: int, repetitions: int) -> Result:
+def simulate(kelvin: float, seed: int, n_steps: int, repetitions: int, folder: Path) -> Result:
     """Run, evaluate the stress of the frames, average, check."""
     atoms = copper(repetitions)
     settings = MDSettings(
         ensemble="npt", temperature_K=kelvin, time_step_fs=STEP_FS, compressibility_per_GPa=0.0075, seed=seed
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "md.h5"
-        run_md(settings, atoms, EMT(), n_steps, trajectory_path=path, frame_interval=FRAME_INTERVAL)
-        with Trajectory(path) as trajectory:
-            positions = trajectory.read()
-            cells = np.asarray(trajectory.cells)
-            energies, temperatures = np.asarray(trajectory.energies_eV), np.asarray(trajectory.temperatures_K)
+    path = folder / f"{kelvin:.0f}_{repetitions}_{seed}.h5"
+    run_md(
+        settings,
+        atoms,
+        EMT(),
+        n_steps,
+        checkpoint_path=path.with_suffix(".ckpt"),
+        checkpoint_interval_s=20,
+        trajectory_path=path,
+        frame_interval=FRAME_INTERVAL,
+    )
+    with Trajectory(path) as trajectory:
+        positions = trajectory.read()
+        cells = np.asarray(trajectory.cells)
+        energies, temperatures = np.asarray(trajectory.energies_eV), np.asarray(trajectory.temperatures_K)
     frame, stresses = atoms.copy(), []
     frame.calc = EMT()
     for place, cell in zip(positions, cells, strict=True):
@@ -197,20 +205,31 @@ def sizes(kelvin: float, results: list[Result]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=3000, help="of the short runs")
-    parser.add_argument("--long", type=int, default=30000, help="steps of the long runs")
+    parser.add_argument("--steps", type=int, default=2000, help="of the short runs")
+    parser.add_argument("--long", type=int, default=15000, help="steps of the long runs")
     parser.add_argument("--repetitions", type=int, default=3, help="of the cubic cell")
     parser.add_argument("--sizes", type=int, nargs="*", default=[2, 4], help="further repetitions")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keeps trajectories and checkpoints; default: a temporary one")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        measure(args, folder)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> None:
+    """Simulate everything and print the tables."""
     start = time.perf_counter()
     kelvins = [300.0, 600.0]
     cubic = args.repetitions
     with ProcessPoolExecutor(args.processes) as pool:
-        long = {t: pool.submit(simulate, t, 1000, args.long, cubic) for t in kelvins}
-        stiffer = pool.submit(simulate, kelvins[0] / STIFFER, 2000, args.long, cubic)
-        other = [pool.submit(simulate, kelvins[1], 3000, args.long, m) for m in args.sizes]
-        short = {t: [pool.submit(simulate, t, s, args.steps, cubic) for s in range(args.seeds)] for t in kelvins}
+        long = {t: pool.submit(simulate, t, 1000, args.long, cubic, folder) for t in kelvins}
+        stiffer = pool.submit(simulate, kelvins[0] / STIFFER, 2000, args.long, cubic, folder)
+        other = [pool.submit(simulate, kelvins[1], 3000, args.long, m, folder) for m in args.sizes]
+        short = {
+            t: [pool.submit(simulate, t, s, args.steps, cubic, folder) for s in range(args.seeds)] for t in kelvins
+        }
         for t in kelvins:
             lattice_constants(t, long[t].result(), [f.result() for f in short[t]])
         print()
