@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from mlip_autopipe.launch import embedded
@@ -42,15 +43,15 @@ def main() -> None:
         db = database(location)
         found = [one["output"] for one in db["outputs"].find({"output.kind": "otf_generation"})]
         fireworks = db["fireworks"].count_documents({})
-        learned = [
-            (launch["state_history"][0]["created_on"], launch["state_history"][-1]["updated_on"])
+        moments = [
+            {one["state"]: datetime.fromisoformat(str(one["created_on"])) for one in launch["state_history"]}
             for launch in db["launches"].find({})
         ]
         db.client.close()
         embedded.stop(folder)
     spent = {stage: sum(one["wall_s"].get(stage, 0.0) for one in found) for stage in STAGES}
     inside = sum(spent.values())
-    jobs = sum((end - begin).total_seconds() for begin, end in learned)
+    jobs = sum((at["COMPLETED"] - at["RUNNING"]).total_seconds() for at in moments if "COMPLETED" in at)
     print(f"{len(found)} generations, {max(one['labels'] for one in found)} labels, {fireworks} Fireworks")
     print("; ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items()))
     print(f"whole command {wall:.1f} s, jobs {jobs:.1f} s, stages {inside:.1f} s")
