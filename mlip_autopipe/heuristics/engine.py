@@ -9,7 +9,7 @@ from mlip_autopipe.heuristics.budget import available_cores, choose_budget, esti
 from mlip_autopipe.heuristics.choices import Choices
 from mlip_autopipe.heuristics.elastic import SYMMETRY_TOLERANCE_A, choose_check, choose_elastic, choose_relaxation
 from mlip_autopipe.heuristics.electronic import choose_electronic
-from mlip_autopipe.heuristics.equilibrate import choose_equilibrate
+from mlip_autopipe.heuristics.equilibrate import DEFAULT_TEMPERATURE_K, choose_equilibrate
 from mlip_autopipe.heuristics.learning import choose_learning
 from mlip_autopipe.heuristics.material import choose_material
 from mlip_autopipe.heuristics.overrides import Overrides
@@ -109,7 +109,7 @@ class HeuristicEngine:
                 structure,
                 goal,
                 user_config.potential,
-                temperatures,
+                temperatures or ([DEFAULT_TEMPERATURE_K] if goal == "equilibrate" else None),
                 choices,
                 cheap=reference.cheap,
                 cores=cores,

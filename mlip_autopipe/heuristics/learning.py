@@ -26,10 +26,9 @@ SIZE_SPREAD = 1.7
 EXPLORED_FRACTIONS_OF_MELTING: dict[Goal, tuple[float, ...]] = {
     "elastic": (0.15, 0.3, 0.45),
     "potential": (0.2, 0.4, 0.6, 0.8),
-    "equilibrate": (0.2, 0.4),
 }
 FALLBACK_TEMPERATURES_K = (300.0, 600.0)
-HOTTER = 1.2
+HOTTER: dict[Goal, float] = {"elastic": 1.2, "equilibrate": 1.5, "potential": 1.0}
 """Learning goes this much above the hottest temperature that is asked for: a potential must be sound around it, too."""
 
 TIME_STEP_FS_PER_ROOT_AMU = 0.4
@@ -183,11 +182,11 @@ def explored_temperatures(
 ) -> tuple[list[float], str]:
     """Return the temperatures of exploration, from cold to hot, and why."""
     if asked_K:
-        hottest = max(asked_K) * (1.0 if goal == "potential" else HOTTER)
+        hottest = max(asked_K) * HOTTER[goal]
         found = sorted({*asked_K, round(hottest, 1)})
         if len(found) == 1:
             found = sorted({round(found[0] / 2, 1), *found})
-        what = "those asked for" if goal == "potential" else f"those asked for and {HOTTER:g} times the hottest"
+        what = "those asked for" if goal == "potential" else f"those asked for and {HOTTER[goal]:g} times the hottest"
         return [float(one) for one in found], f"{what}, from cold to hot"
     if melting_point_K is None:
         return list(FALLBACK_TEMPERATURES_K), "no melting point is known: room temperature, and twice that"

@@ -74,8 +74,9 @@ class Calibration(StrictModel):
         weights = np.concatenate([np.full(len(entry.ratios), 1 / len(entry.ratios)) for entry in self.entries])
         order = np.argsort(ratios)
         share = np.cumsum(weights[order]) / len(self.entries)
-        # The finite-sample correction of split conformal prediction (doi:10.1561/2200000101). Labels are exchangeable,
-        # the atoms of one are not: without it 12 labels covered 81 % of the next one's atoms, 24 labels 86 %.
+        # The finite-sample correction of split conformal prediction (doi:10.1561/2200000101), with labels as its units.
+        # Cautious: without it, left-out labels were covered to 81 % (12 labels of Ni) and 86 % (24 of Cu-Au), but
+        # synthetic labels whose scales are drawn from one distribution to 90 %, and with it to 97 %.
         level = min(LEVEL * (1 + 1 / len(self.entries)), LARGEST_LEVEL)
         found = float(ratios[order][min(int(np.searchsorted(share, level - 1e-12)), len(ratios) - 1)])
         return found if self.is_ready else max(found, GAUSSIAN_RATIO)

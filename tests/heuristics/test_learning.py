@@ -10,7 +10,9 @@ from pymatgen.core import Lattice, Structure
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.generation.prototypes import prototype_structure
+from mlip_autopipe.heuristics.engine import HeuristicEngine
 from mlip_autopipe.heuristics.learning import MIN_ATOMS, choose_supercell, explored_temperatures, time_step_fs
+from mlip_autopipe.schemas.loading import parse_user_config
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ class TestTemperatures:
         assert len(set(found)) == len(found)
 
     def test_what_is_asked_for_is_explored_and_a_little_more(self):
-        assert explored_temperatures("equilibrate", [600.0, 300.0], 1358.0)[0] == [300.0, 600.0, 720.0]
+        assert explored_temperatures("equilibrate", [600.0, 300.0], 1358.0)[0] == [300.0, 600.0, 900.0]
         assert explored_temperatures("potential", [600.0, 300.0], 1358.0)[0] == [300.0, 600.0]
 
     def test_one_temperature_is_approached_from_below(self):
@@ -109,3 +111,16 @@ class TestChoices:
         plan = learning()
         for name in type(plan.otf).model_fields:
             assert plan.reasons[f"otf.{name}"].reason, name
+
+
+@pytest.mark.parametrize("temperatures_K", [None, [300.0], [200.0, 900.0]])
+@pytest.mark.parametrize("element", ["Cu", "K"])
+def test_learning_reaches_as_hot_as_the_runs_that_use_the_potential(element, temperatures_K):
+    user = {
+        "project_name": "hot",
+        "target_system": {"elements": [element]},
+        "simulation_goal": "equilibrate",
+        **({} if temperatures_K is None else {"temperatures_K": temperatures_K}),
+    }
+    plan = HeuristicEngine().expand(parse_user_config(user))
+    assert max(plan.otf.temperatures_K) >= max(plan.equilibrate.temperatures_K)
