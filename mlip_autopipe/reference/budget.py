@@ -22,7 +22,7 @@ class BudgetLedger:
     A calculation is reserved by its label id before it starts; reserving the same label again costs nothing, so a job
     that was killed and resumes loses no budget. Core-hours are added when a calculation ends: those of
     calculations that still run, or were killed, are not seen, so this limit can be overrun by what runs when it is
-    reached.
+    reached. The count rests on the database's atomic updates; a JobStore in memory has none and is for one thread.
 
     Parameters
     ----------
