@@ -28,7 +28,8 @@ overrides:
   otf.audits_per_temperature: 5
   otf.max_segments_per_temperature: 5
 """
-STAGES = ("label", "train", "explore", "refine")
+STAGES = ("label", "train", "explore", "held_out")
+"""Reference, training and molecular dynamics; the frames that judge at the end are such, too."""
 
 
 def main() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
         location = running(locate(None, folder))
         db = database(location)
         found = [one["output"] for one in db["outputs"].find({"output.kind": "otf_generation"})]
+        closing = db["outputs"].find_one({"output.kind": "otf_closing"})["output"]["wall_s"]
         fireworks = db["fireworks"].count_documents({})
         moments = [
             {one["state"]: datetime.fromisoformat(str(one["created_on"])) for one in launch["state_history"]}
@@ -49,12 +51,15 @@ def main() -> None:
         ]
         db.client.close()
         embedded.stop(folder)
-    spent = {stage: sum(one["wall_s"].get(stage, 0.0) for one in found) for stage in STAGES}
+    parts = [*(one["wall_s"] for one in found), closing]
+    spent = {stage: sum(one.get(stage, 0.0) for one in parts) for stage in STAGES}
     inside = sum(spent.values())
-    jobs = sum((at["COMPLETED"] - at["RUNNING"]).total_seconds() for at in moments if "COMPLETED" in at)
+    lasted = [(at["COMPLETED"] - at["RUNNING"]).total_seconds() for at in moments if "COMPLETED" in at]
+    jobs = sum(lasted)
     print(f"{len(found)} generations, {max(one['labels'] for one in found)} labels, {fireworks} Fireworks")
     print("; ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items()))
     print(f"whole command {wall:.1f} s, jobs {jobs:.1f} s, stages {inside:.1f} s")
+    print("each job: " + ", ".join(f"{seconds:.1f} s" for seconds in sorted(lasted)))
     of_jobs, of_all = (100 * (1 - inside / whole) for whole in (jobs, wall))
     print(f"overhead of the jobs {of_jobs:.1f} %, of the whole command {of_all:.1f} %")
 

@@ -12,9 +12,11 @@ import numpy as np
 from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
 from mlip_autopipe.learning.exploration import sample_frames
 from mlip_autopipe.learning.schedule import unaudited
+from mlip_autopipe.learning.training import judge
 from mlip_autopipe.schemas.otf import (
     Candidate,
     ForceErrors,
+    FreshError,
     GenerationDocument,
     LearningState,
     OTFDocument,
@@ -45,8 +47,6 @@ class Judgement:
 
 def generation_document(state: LearningState, lesson: Lesson, new: Sequence[UsedLabel]) -> GenerationDocument:
     """Return the metrics of the generation that a training has just ended."""
-    covered = sum(round(f.covered_fraction * f.atoms) for f in lesson.fresh)
-    atoms = sum(f.atoms for f in lesson.fresh)
     calibration = lesson.potential.calibration
     assert state.potential_sha256 is not None, "a training has just named it"
     return GenerationDocument(
@@ -57,7 +57,7 @@ def generation_document(state: LearningState, lesson: Lesson, new: Sequence[Used
         new_labels=dict(Counter(one.origin for one in new)),
         left_out=[one for one in state.left_out if one.generation == state.generation],
         fresh_errors=lesson.fresh,
-        coverage_90=covered / atoms if atoms else None,
+        coverage_90=covered_share(lesson.fresh),
         coverage_90_rolling=calibration.covered_fraction(ROLLING_LABELS),
         calibration_factor=calibration.factor,
         calibration_ready=calibration.is_ready,
@@ -98,7 +98,8 @@ def evaluate(
 
     judged = Judgement()
     if held_out:
-        judged.held_out = force_errors(potential, held_out)
+        covered = {"coverage_90": covered_share([judge(potential, one) for one in held_out])}
+        judged.held_out = force_errors(potential, held_out).model_copy(update=covered)
     if settings.control_arm == "random":
         random = sum(one.used.origin == "random" for one in control)
         wanted = sum(one.origin not in (*NOT_TRAINED, "seed") for one in state.used)
@@ -109,6 +110,12 @@ def evaluate(
             other.fit(TrainingSet.of(one.configuration for one in control))
             judged.control, judged.control_potential = force_errors(other, held_out), other
     return judged
+
+
+def covered_share(judged: Sequence[FreshError]) -> float | None:
+    """Return the share of all atoms inside the stated 90 % interval; None without labels."""
+    atoms = sum(one.atoms for one in judged)
+    return sum(one.covered_fraction * one.atoms for one in judged) / atoms if atoms else None
 
 
 def force_errors(force_field: ForceField, labels: Sequence[Labelled]) -> ForceErrors:

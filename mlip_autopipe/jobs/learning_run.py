@@ -29,6 +29,7 @@ from mlip_autopipe.learning.target import target_of
 from mlip_autopipe.learning.training import Labelled, Lesson, learn
 from mlip_autopipe.schemas.otf import (
     Candidate,
+    ClosingDocument,
     LearningState,
     LeftOut,
     OTFDocument,
@@ -212,8 +213,9 @@ class LearningRun:
             if judged.control_potential is not None:
                 data = judged.control_potential.save().data
                 judged.control_sha256 = self.blobs.put(data, "potential", state.run_id)
-            document = otf_document(state, self.settings, self.potential, judged)
-            self.records.save_learned(document)
+        document = otf_document(state, self.settings, self.potential, judged)
+        self.records.save_learned(document)
+        self.records.save_closing(ClosingDocument(run_id=state.run_id, wall_s=state.wall_s, core_s=state.core_s))
         self._go_to("finished")
         return document
 

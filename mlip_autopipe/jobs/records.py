@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlip_autopipe.errors import AutoPipeError
 from mlip_autopipe.reference.documents import documents_of
-from mlip_autopipe.schemas.otf import Arm, GenerationDocument, LearningState, OTFDocument
+from mlip_autopipe.schemas.otf import Arm, ClosingDocument, GenerationDocument, LearningState, OTFDocument
 
 if TYPE_CHECKING:
     from jobflow import JobStore
@@ -70,6 +70,10 @@ class RunRecords:
         query = {"output.run_id": self.run_id, "output.kind": "otf_generation", "output.arm": arm}
         found = [GenerationDocument.model_validate(one["output"]) for one in self._documents.find(query)]
         return sorted(found, key=lambda one: one.generation)
+
+    def save_closing(self, document: ClosingDocument) -> None:
+        """Keep what the loop spent after its last training."""
+        self._put("closing", "learning metrics", document.model_dump(mode="json"))
 
     def save_learned(self, document: OTFDocument) -> None:
         """Keep what was learned."""

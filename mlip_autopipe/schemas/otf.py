@@ -198,6 +198,18 @@ class GenerationDocument(StrictModel):
     potential_sha256: str
 
 
+class ClosingDocument(StrictModel):
+    """What the loop spent after its last training."""
+
+    schema_version: Literal[1] = OTF_VERSION
+    kind: Literal["otf_closing"] = "otf_closing"
+    run_id: str
+    wall_s: dict[str, float] = Field(
+        description="By stage: refine, held_out (molecular dynamics), label, evaluate."
+    )
+    core_s: dict[str, float]
+
+
 class ForceErrors(StrictModel):
     """Errors on labels that were not trained on."""
 
@@ -205,6 +217,7 @@ class ForceErrors(StrictModel):
     force_rmse_eV_per_A: float
     energy_rmse_eV_per_atom: float | None = None
     stress_rmse_GPa: float | None = None
+    coverage_90: float | None = Field(None, description="Atoms inside the stated 90 % interval.")
 
 
 class OTFDocument(StrictModel):

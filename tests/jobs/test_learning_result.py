@@ -15,9 +15,11 @@ from mlip_autopipe.jobs.learning_run import LearningRun
 from mlip_autopipe.learning.seeds import md_cell
 from mlip_autopipe.learning.training import Labelled, Lesson
 from mlip_autopipe.potentials.base import FitReport, ForceField, Prediction
+from mlip_autopipe.potentials.calibration import GAUSSIAN_RATIO
 from mlip_autopipe.potentials.dataset import Configuration
 from mlip_autopipe.potentials.polymlp import PolymlpPotential
 from mlip_autopipe.potentials.registry import load_potential
+from mlip_autopipe.reference.documents import documents_of
 from mlip_autopipe.schemas.otf import AuditError, ForceErrors, LeftOut, UsedLabel
 from tests.learning.tiny import RICH, finished, run, tiny_plan
 
@@ -78,8 +80,21 @@ class TestRandomArm:
         ):
             found = force_errors(load_potential(BlobStore(ran.store).get(name)), held_out)
             assert found.force_rmse_eV_per_A == pytest.approx(said.force_rmse_eV_per_A, rel=1e-6)
+        potential = load_potential(BlobStore(ran.store).get(ran.learned.potential_sha256))
+        inside = [
+            np.linalg.norm(potential.predict(one.atoms).forces_eV_per_A - one.forces_eV_per_A, axis=1)
+            <= GAUSSIAN_RATIO * potential.force_std(one.atoms)
+            for one in (labelled.configuration for labelled in held_out)
+        ]
+        assert ran.learned.held_out.coverage_90 == pytest.approx(np.concatenate(inside).mean(), abs=1e-6)
         better = ran.learned.held_out.force_rmse_eV_per_A < ran.learned.control.force_rmse_eV_per_A
         assert ran.learned.active_beats_random is better
+
+    def test_what_was_spent_after_the_last_training_is_written_down(self):
+        ran = finished()
+        (closing,) = documents_of(ran.store).find({"output.kind": "otf_closing"})
+        assert {"refine", "held_out", "label", "evaluate"} == set(closing["output"]["wall_s"])
+        assert all(seconds > 0 for seconds in closing["output"]["wall_s"].values())
 
     @pytest.mark.parametrize(("active", "random", "better"), [(0.01, 0.02, True), (0.02, 0.01, False)])
     def test_the_verdict_is_stored_and_a_loss_is_a_warning(self, potential, active, random, better):
