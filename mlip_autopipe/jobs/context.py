@@ -30,6 +30,7 @@ def labelled_calculator(
     reference: ReferenceSettings, budget: Budget, run_id: str
 ) -> Iterator[LabelledCalculator]:
     """Yield an ASE calculator whose every evaluation is a stored label, and close its engine afterwards."""
+    from mlip_autopipe.jobs.wall_time import end_of_job
     from mlip_autopipe.reference.budget import BudgetLedger, current_limits
     from mlip_autopipe.reference.calculator import LabelledCalculator
     from mlip_autopipe.reference.labels import LabelStore
@@ -41,7 +42,7 @@ def labelled_calculator(
     try:
         yield LabelledCalculator(
             engine=engine,
-            labels=LabelStore(store),
+            labels=LabelStore(store, ends_at=end_of_job()),
             budget=BudgetLedger(
                 store,
                 run_id,

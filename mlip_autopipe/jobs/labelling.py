@@ -111,6 +111,7 @@ def labeller(store: JobStore, system: SystemConfig, *, reserve: int = 0) -> Iter
     reserve
         Calculations that must be left for what comes later.
     """
+    from mlip_autopipe.jobs.wall_time import end_of_job
     from mlip_autopipe.reference.budget import BudgetLedger, current_limits
     from mlip_autopipe.reference.labels import LabelStore
     from mlip_autopipe.reference.registry import make_engine
@@ -125,6 +126,6 @@ def labeller(store: JobStore, system: SystemConfig, *, reserve: int = 0) -> Iter
         kept=reserve,
     )
     try:
-        yield Labeller(LabelStore(store), engine, budget, system.run_id)
+        yield Labeller(LabelStore(store, ends_at=end_of_job()), engine, budget, system.run_id)
     finally:
         engine.close()

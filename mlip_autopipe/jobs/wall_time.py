@@ -19,11 +19,15 @@ def seconds_left() -> float | None:
     float or None
         0 when the time is over.
     """
+    end = end_of_job()
+    return None if end is None else max(0.0, end - time.time() - RESERVE_S)
+
+
+def end_of_job() -> float | None:
+    """Return the Unix time at which the queue ends this job, or None when nobody set a limit."""
     for name in END_VARIABLES:
-        text = os.environ.get(name, "")
         try:
-            end = float(text)
+            return float(os.environ.get(name, ""))
         except ValueError:
             continue
-        return max(0.0, end - time.time() - RESERVE_S)
     return None

@@ -15,6 +15,7 @@ from typing import Any
 from fireworks.core.firework import FWAction
 
 from mlip_autopipe.launch.heartbeat import PING_FIELD
+from mlip_autopipe.launch.jobstore import OUTPUTS
 from mlip_autopipe.launch.launchpad import STALE_LOCK_S, AutoPipeLaunchPad
 from mlip_autopipe.launch.project_files import RUN_EXPIRATION_S
 from mlip_autopipe.launch.retry import RetrySettings
@@ -108,7 +109,8 @@ def _rerun_lost(launchpad: AutoPipeLaunchPad, query: dict[str, Any], expiration_
 
 
 def _requeue(launchpad: AutoPipeLaunchPad, fw_id: int, launch_id: int, reason: str, *, lost: bool) -> str | None:
-    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1, "spec._lost_launches": 1})
+    fields = {"state": 1, "launches": 1, "spec._lost_launches": 1, "spec.run_id": 1}
+    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, fields)
     if firework is None or firework["state"] not in ("RUNNING", "RESERVED"):
         return None
     others = {"launch_id": {"$in": firework["launches"], "$ne": launch_id}, "state": ACTIVE}
@@ -116,7 +118,7 @@ def _requeue(launchpad: AutoPipeLaunchPad, fw_id: int, launch_id: int, reason: s
         return None  # it has been pulled again since
     launchpad.free_stale_locks({"nodes": fw_id})
     count = firework["spec"].get("_lost_launches", 0) + int(lost)
-    allowed = RetrySettings().max_lost_launches
+    allowed = RetrySettings().max_lost_launches * (1 + _killers(launchpad, firework["spec"].get("run_id")))
     sentence = f"the job was lost: {reason}" if lost else f"the job was interrupted: {reason}"
     if count > allowed:
         sentence += f"; that happened {count} times, so it is not started again by itself"
@@ -132,6 +134,15 @@ def _requeue(launchpad: AutoPipeLaunchPad, fw_id: int, launch_id: int, reason: s
         return f"job {fw_id} failed: {sentence}"
     launchpad.rerun_fw(fw_id)
     return f"job {fw_id} will run again: {sentence}"
+
+
+def _killers(launchpad: AutoPipeLaunchPad, run_id: str | None) -> int:
+    """Return how many labels of a run were given up because workers died at them.
+
+    The launches that they cost are explained, and the job goes on with its other labels.
+    """
+    query = {"output.run_id": run_id, "output.state": "failed", "output.deaths": {"$gt": 0}}
+    return 0 if run_id is None else int(launchpad.db[OUTPUTS].count_documents(query))
 
 
 def _close_launch(launchpad: AutoPipeLaunchPad, launch_id: int, sentence: str) -> bool:

@@ -121,9 +121,12 @@ class RocketPool:
         if unclean:
             from mlip_autopipe.launch.launchpad import connect
             from mlip_autopipe.launch.maintenance import requeue_launches_under
+            from mlip_autopipe.reference.claims import excuse
+            from mlip_autopipe.reference.documents import LEDGER
 
             launchpad = connect(self.location)
             for rocket in unclean:
+                excuse(launchpad.db[LEDGER], rocket.process.pid)
                 requeue_launches_under(launchpad, rocket.home, reason="its worker was stopped", lost=False)
         self._rockets = []
 

@@ -130,8 +130,11 @@ class Worker:
         """Make the Firework that this worker holds READY again, over a connection of its own."""
         from mlip_autopipe.launch.launchpad import connect
         from mlip_autopipe.launch.maintenance import requeue_launches_under
+        from mlip_autopipe.reference.claims import excuse
+        from mlip_autopipe.reference.documents import LEDGER
 
         launchpad = connect(self.location, timeout_s=10.0)
+        excuse(launchpad.db[LEDGER], os.getpid())
         return requeue_launches_under(launchpad, self.home, reason="its worker was stopped", lost=False)
 
     def _connect(self) -> AutoPipeLaunchPad:

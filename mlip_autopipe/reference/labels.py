@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlip_autopipe.errors import ReferenceCalculationError
+from mlip_autopipe.errors import ReferenceCalculationError, TransientError
 from mlip_autopipe.reference.base import EngineResult, LadderExhaustedError, ReferenceEngine, sha256_of
 from mlip_autopipe.reference.claims import Claims
 from mlip_autopipe.reference.documents import Document, documents_of, ledger_of
@@ -29,6 +29,8 @@ LABEL_NAME = "reference label"
 POLL_S = 0.2
 STORE_DELAYS_S = (1.0, 4.0, 16.0)
 """Pauses between attempts to store a label: a result of hours is not lost to a hiccup of the database."""
+MAX_DEATHS = 3
+"""After so many workers died at a calculation in a row it is a failed label and not begun again."""
 POSITION_DECIMALS = 8
 MAX_ATOMS = 10_000
 """Arrays of more atoms would make a document larger than 1 MB."""
@@ -58,11 +60,13 @@ class LabelStore:
     ----------
     store
         A JobStore whose document store is a MongoDB collection (or an in-memory one).
+    ends_at
+        Unix time at which the queue ends this process: what it kills then is not held against a calculation.
     """
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, *, ends_at: float | None = None) -> None:
         self._labels = documents_of(store)
-        self._claims = Claims(ledger_of(store))
+        self._claims = Claims(ledger_of(store), ends_at=ends_at)
 
     def get(self, label: str) -> ReferenceLabel | None:
         """Return the label with this id, or None."""
@@ -80,7 +84,7 @@ class LabelStore:
         """Return the finished label of a structure, computing it if nobody has.
 
         When another worker is at it, wait for its answer. A label that failed before is tried again, on a harder
-        ladder.
+        ladder; one at which `MAX_DEATHS` workers died in a row fails without being begun.
 
         Raises
         ------
@@ -88,19 +92,26 @@ class LabelStore:
             The calculation failed; the failure is stored with its reason.
         BudgetExhaustedError
             One more calculation would exceed the budget.
+        TransientError
+            The calculation ran out of memory, which counts as a death.
         """
         if len(atoms) > MAX_ATOMS:
             raise ReferenceCalculationError(f"{len(atoms)} atoms are too many for one label (at most {MAX_ATOMS})")
         key = label_id(atoms, engine.settings_hash)
         at_first = known = self.get(key)
         while known is None or known.state != "done":
-            with self._claims.holding(key) as mine:
-                if mine:
-                    known = self.get(key)
-                    if known == at_first:
-                        known = self._compute(atoms, key, engine, budget, run_id, known)
-                    # else: whoever held the claim while we waited has just finished, or failed
-                    return _finished(known)
+            try:
+                with self._claims.holding(key) as mine:
+                    if mine:
+                        known = self.get(key)
+                        if known == at_first:
+                            known = self._compute(atoms, key, engine, budget, run_id, known)
+                        # else: whoever held the claim while we waited has just finished, or failed
+                        return _finished(known)
+            except MemoryError as error:
+                raise TransientError(
+                    f"not enough memory to compute a label of {len(atoms)} atoms; free some, or give the job more"
+                ) from error
             time.sleep(POLL_S)
             known = self.get(key)
         return known
@@ -114,9 +125,12 @@ class LabelStore:
         run_id: str | None,
         before: ReferenceLabel | None,
     ) -> ReferenceLabel:
+        deaths = self._claims.deaths(key)
+        if deaths >= MAX_DEATHS:
+            return self._put(_killer(atoms, key, engine, run_id, before, deaths))
         if budget is not None:
             budget.reserve(key)
-        label = _compute(atoms, key, engine, run_id, before)
+        label = _compute(atoms, key, engine, run_id, before, deaths)
         stored = self._put(label)
         if budget is not None:
             budget.spend(label.core_time_s)
@@ -152,7 +166,7 @@ class LabelStore:
 
 
 def _compute(
-    atoms: Atoms, key: str, engine: ReferenceEngine, run_id: str | None, before: ReferenceLabel | None
+    atoms: Atoms, key: str, engine: ReferenceEngine, run_id: str | None, before: ReferenceLabel | None, deaths: int
 ) -> ReferenceLabel:
     wall, core = time.perf_counter(), _core_seconds()
     result: EngineResult | None = None
@@ -172,6 +186,45 @@ def _compute(
             took_s = time.perf_counter() - wall
             step = "once more" if failed_before else "as planned"
             attempts.append(Attempt(step=step, converged=False, message=failure, wall_time_s=took_s))
+    return _label(
+        atoms,
+        key,
+        engine,
+        result,
+        failure=failure,
+        attempts=attempts,
+        tries=_tries(before) + 1,
+        deaths=deaths,
+        wall_time_s=time.perf_counter() - wall,
+        core_time_s=max(0.0, _core_seconds() - core),
+        run_id=run_id,
+    )
+
+
+def _killer(
+    atoms: Atoms, key: str, engine: ReferenceEngine, run_id: str | None, before: ReferenceLabel | None, deaths: int
+) -> ReferenceLabel:
+    """Return the failed label of a calculation that none of its workers survived."""
+    reason = f"the worker died {deaths} times while computing it (not enough memory, or a crash of the engine)"
+    lost = Attempt(step="in workers that died", converged=False, message=reason, wall_time_s=0.0)
+    return _label(
+        atoms,
+        key,
+        engine,
+        None,
+        failure=reason,
+        attempts=[*(before.attempts if before is not None else []), lost],
+        tries=_tries(before) + deaths,
+        deaths=deaths,
+        wall_time_s=0.0,
+        core_time_s=0.0,
+        run_id=run_id,
+    )
+
+
+def _label(
+    atoms: Atoms, key: str, engine: ReferenceEngine, result: EngineResult | None, **more: Any
+) -> ReferenceLabel:
     return ReferenceLabel(
         label_id=key,
         settings_hash=engine.settings_hash,
@@ -183,14 +236,13 @@ def _compute(
         forces_eV_per_A=None if result is None else [_vector(f) for f in result.forces_eV_per_A],
         stress_eV_per_A3=None if result is None else _voigt(result.stress_eV_per_A3),
         magmoms=None if result is None else result.magmoms,
-        failure=failure,
         warnings=[] if result is None else result.warnings,
-        attempts=attempts,
-        tries=1 if before is None else before.tries + 1,
-        wall_time_s=time.perf_counter() - wall,
-        core_time_s=max(0.0, _core_seconds() - core),
-        run_id=run_id,
+        **more,
     )
+
+
+def _tries(label: ReferenceLabel | None) -> int:
+    return 0 if label is None else label.tries
 
 
 def _finished(label: ReferenceLabel | None) -> ReferenceLabel:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mlip_autopipe.jobs.wall_time import END_VARIABLES, RESERVE_S, seconds_left
+from mlip_autopipe.jobs.wall_time import END_VARIABLES, RESERVE_S, end_of_job, seconds_left
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,9 @@ def test_what_is_no_time_is_no_limit(monkeypatch, text):
     assert seconds_left() is None
     monkeypatch.setenv("SLURM_JOB_END_TIME", "1000000100")
     assert seconds_left() is not None
+
+
+def test_the_end_itself_is_what_the_queue_says(monkeypatch):
+    assert end_of_job() is None
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1000000100")
+    assert end_of_job() == 1_000_000_100

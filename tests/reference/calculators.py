@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,3 +111,23 @@ class EnergyAndForces(EMT):
     def calculate(self, *args: Any, **kwargs: Any) -> None:
         super().calculate(*args, **kwargs)
         self.results = {name: self.results[name] for name in ("energy", "forces")}
+
+
+class Deadly(EMT):
+    """EMT that ends its process in cells of the volumes ``DEADLY_VOLUMES`` (A^3, four decimals, with commas between).
+
+    How is said by ``DEADLY_HOW`` (``exit``, ``segfault``, or ``sleep`` until somebody else does it; ``live``: not at
+    all). Every such calculation leaves a line in the file ``DEADLY_LOG``.
+    """
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = ()) -> None:
+        how = os.environ.get("DEADLY_HOW", "exit")
+        if how != "live" and f"{atoms.get_volume():.4f}" in os.environ["DEADLY_VOLUMES"].split(","):
+            with Path(os.environ["DEADLY_LOG"]).open("a", encoding="ascii") as log:
+                log.write(f"{os.getpid()} {atoms.get_volume():.4f}\n")
+            if how == "sleep":
+                time.sleep(60)
+            elif how == "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            os._exit(1)
+        super().calculate(atoms, list(properties), list(system_changes))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -186,3 +187,99 @@ def test_processes_of_one_container_agree_on_their_place():
     code = "from mlip_autopipe.reference.claims import _place; print(_place())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == module._place()
+
+
+class TestDeaths:
+    """Who takes over a dead claim counts it; who releases one in order leaves nothing to count."""
+
+    @pytest.fixture
+    def gone(self, other_process):
+        """Owner of claims whose process has ended."""
+        pid, started = other_process.pid, psutil.Process(other_process.pid).create_time()
+        other_process.communicate()
+        return {"place": module._place(), "pid": pid, "started": started}
+
+    def _leave(self, ledger, owner, **more):
+        ledger.insert_one({"_id": "claim:k", "token": "theirs", "owner": owner, "beat": 0, **more})
+
+    def _deaths(self, ledger):
+        claims = Claims(ledger)
+        with claims.holding("k") as mine:
+            assert mine
+            return claims.deaths("k")
+
+    def test_a_key_that_nobody_held_has_none(self, ledger):
+        assert self._deaths(ledger) == 0
+
+    def test_one_is_added_to_those_before(self, ledger, gone):
+        self._leave(ledger, gone, deaths=2)
+        assert self._deaths(ledger) == 3
+
+    def test_a_release_forgets_them(self, ledger, gone):
+        self._leave(ledger, gone, deaths=2)
+        self._deaths(ledger)
+        assert self._deaths(ledger) == 0
+
+    def test_an_owner_that_lives_and_could_not_release_its_claim_is_none(self, ledger):
+        _insert(ledger)
+        assert self._deaths(ledger) == 0
+
+    @pytest.mark.parametrize(("seconds_before", "deaths"), [(3600.0, 1), (20.0, 0), (-20.0, 0)])
+    def test_what_the_queue_ended_at_its_time_limit_is_none(self, ledger, gone, seconds_before, deaths):
+        self._leave(ledger, gone, alive_at=1e9 - seconds_before, ends_at=1e9)
+        assert self._deaths(ledger) == deaths
+
+    def test_a_claim_says_when_its_owner_lived_last_and_when_it_must_end(self, ledger):
+        with Claims(ledger, ends_at=12.0).holding("k"):
+            (claim,) = ledger.find({})
+            assert claim["ends_at"] == 12.0
+            assert claim["alive_at"] > 1e9
+
+    def test_out_of_memory_counts_though_the_process_lives_and_is_found_at_once(self, ledger):
+        with pytest.raises(MemoryError), Claims(ledger).holding("k"):
+            raise MemoryError
+        assert self._deaths(ledger) == 1
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+    def test_a_stop_neither_counts_nor_hides_those_before(self, ledger, gone, stop):
+        self._leave(ledger, gone, deaths=1)
+        with pytest.raises(stop), Claims(ledger).holding("k"):
+            raise stop
+        assert self._deaths(ledger) == 2
+
+    def test_excused_claims_are_free_and_count_nothing(self, ledger, other_process):
+        _insert(ledger, pid=other_process.pid)
+        assert not _can_take(ledger)
+        module.excuse(ledger, os.getpid())
+        assert not _can_take(ledger), "only those of the process that was meant"
+        module.excuse(ledger, other_process.pid)
+        assert self._deaths(ledger) == 0
+
+    def test_who_excuses_while_another_takes_over_is_not_overlooked(self, ledger, gone, monkeypatch):
+        self._leave(ledger, gone)
+        (dead,) = ledger.find({})
+
+        def seen_just_before(query):
+            module.excuse(ledger, gone["pid"])
+            return dead
+
+        monkeypatch.setattr(ledger, "find_one", seen_just_before)
+        assert not _can_take(ledger)
+        monkeypatch.undo()
+        assert self._deaths(ledger) == 0
+
+    def test_a_handler_of_somebody_else_stays(self, ledger):
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            mine = signal.getsignal(signal.SIGTERM)
+            with Claims(ledger).holding("k"):
+                assert signal.getsignal(signal.SIGTERM) is mine
+            assert signal.getsignal(signal.SIGTERM) is mine
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def test_the_default_comes_back(self, ledger):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with Claims(ledger).holding("loop"), Claims(ledger).holding("k"):
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

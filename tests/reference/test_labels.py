@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.constraints import FixAtoms
 
-from mlip_autopipe.errors import BudgetExhaustedError, EnvironmentProblemError, ReferenceCalculationError
+from mlip_autopipe.errors import (
+    BudgetExhaustedError,
+    EnvironmentProblemError,
+    ReferenceCalculationError,
+    TransientError,
+)
 from mlip_autopipe.reference import labels as module
 from mlip_autopipe.reference.base import EngineResult, LadderExhaustedError
 from mlip_autopipe.reference.budget import BudgetLedger
@@ -429,3 +435,122 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once(live_launchpad, liv
     assert label.state == "done"
     assert ledger.count_documents({}) == 0
     killed.wait()
+
+
+DEADLY = """
+import os, sys, time
+from ase.build import bulk
+from jobflow import JobStore
+from maggma.stores import MongoStore
+from mlip_autopipe.reference.labels import LabelStore
+from mlip_autopipe.reference.registry import make_engine
+from mlip_autopipe.schemas.system import ReferenceSettings
+
+host, port, name, a, ends_in = sys.argv[1:]
+store = JobStore(MongoStore(name, "outputs", host=host, port=int(port)))
+store.connect()
+parameters = {"calculator": "tests.reference.calculators.Deadly", "kwargs": {}}
+engine = make_engine(ReferenceSettings(engine="ase", parameters=parameters, cheap=True), cores=1)
+ends_at = time.time() + float(ends_in) if float(ends_in) else None
+atoms = bulk("Cu", a=float(a))
+try:
+    label = LabelStore(store, ends_at=ends_at).get_or_compute(atoms, engine, run_id="run-1")
+    print(label.state, label.deaths, label.tries)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.live
+class TestDeadlyCalculations:
+    """Calculations that take their process with them, in processes of their own on a server."""
+
+    LARGE = 4.0
+
+    @pytest.fixture
+    def begin(self, live_launchpad, clean_dir, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        monkeypatch.setenv("DEADLY_LOG", str(clean_dir / "begun"))
+        monkeypatch.setenv("DEADLY_VOLUMES", f"{self.LARGE**3 / 4:.4f}")
+        address = [live_launchpad.host, str(live_launchpad.port), live_launchpad.name]
+
+        def worker(how: str, *, a: float = self.LARGE, ends_in: float = 0.0) -> subprocess.Popen:
+            monkeypatch.setenv("DEADLY_HOW", how)
+            command = [sys.executable, "-c", DEADLY, *address, str(a), str(ends_in)]
+            return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+        return worker
+
+    @staticmethod
+    def begun(folder):
+        log = folder / "begun"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def test_after_three_deaths_it_is_a_failed_label_and_others_are_computed(self, begin, clean_dir, live_jobstore):
+        for how in ("exit", "segfault", "exit"):
+            worker = begin(how)
+            worker.communicate(timeout=60)
+            assert worker.returncode != 0
+        assert self.begun(clean_dir) == 3
+        assert LabelStore(live_jobstore).labels_of_run("run-1") == []
+        said, _ = begin("exit").communicate(timeout=60)
+        assert said.startswith("ReferenceCalculationError the worker died 3 times while computing it")
+        assert self.begun(clean_dir) == 3, "it was not begun again"
+        (label,) = LabelStore(live_jobstore).labels_of_run("run-1")
+        assert (label.state, label.deaths, label.tries) == ("failed", 3, 3)
+        assert "the worker died 3 times" in label.failure
+        assert ledger_of(live_jobstore).count_documents({}) == 0
+        assert begin("exit", a=3.6).communicate(timeout=60)[0].split() == ["done", "0", "1"]
+        # whoever mends the cause and asks again gets an answer
+        assert begin("live").communicate(timeout=60)[0].split() == ["done", "0", "4"]
+
+    def test_stops_in_order_and_the_queue_s_limit_do_not_count(self, begin, clean_dir, live_jobstore):
+        begin("exit").communicate(timeout=60)
+        for n, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGTERM), start=2):
+            worker = begin("sleep")
+            wait_for(lambda n=n: self.begun(clean_dir) == n)
+            worker.send_signal(number)
+            worker.communicate(timeout=60)
+            assert worker.returncode in (-number, 1)
+        begin("exit", ends_in=5.0).communicate(timeout=60)  # as if the queue had killed it
+        assert self.begun(clean_dir) == 5
+        said, _ = begin("live").communicate(timeout=60)
+        assert said.split() == ["done", "1", "1"], "the first one only"
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class TestOutOfMemory:
+    def test_it_may_go_away_and_after_three_times_it_is_a_failed_label(self, labels, nacl):
+        engine = fake_engine()
+        engine.fails = [MemoryError()] * 3
+        for _ in range(3):
+            with pytest.raises(TransientError, match="not enough memory to compute a label of 2 atoms"):
+                labels.get_or_compute(nacl, engine)
+        with pytest.raises(ReferenceCalculationError, match="the worker died 3 times"):
+            labels.get_or_compute(nacl, engine)
+        assert len(engine.computed) == 3
+
+    def test_an_answer_in_between_clears_the_count(self, labels, nacl):
+        engine = fake_engine()
+        engine.fails = [MemoryError(), MemoryError(), failure("no"), MemoryError()]
+        for expected in (TransientError, TransientError, ReferenceCalculationError, TransientError):
+            with pytest.raises(expected):
+                labels.get_or_compute(nacl, engine)
+        assert labels.get_or_compute(nacl, engine).deaths == 1
+
+    def test_a_spent_budget_is_no_reason_to_leave_a_killer_unnamed(self, memory_jobstore, labels, nacl):
+        engine = fake_engine()
+        engine.fails = [MemoryError()] * 3
+        for _ in range(3):
+            with pytest.raises(TransientError):
+                labels.get_or_compute(nacl, engine)
+        ledger = BudgetLedger(memory_jobstore, "run-1", max_reference_calculations=1, max_core_hours=1.0)
+        ledger.reserve("another")
+        with pytest.raises(ReferenceCalculationError, match="died 3 times"):
+            labels.get_or_compute(nacl, engine, budget=ledger)
