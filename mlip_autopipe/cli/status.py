@@ -42,11 +42,18 @@ def show_status(run_name: str | None, launchpad: Path | None, *, as_json: bool) 
 
 
 def repair_launchpad(launchpad: Path | None) -> None:
-    """Mend the LaunchPad and print what was done."""
+    """Mend the LaunchPad, remove what killed jobs left in the JobStore, and print what was done."""
+    from mlip_autopipe.jobs.superseded import remove_garbage
+    from mlip_autopipe.launch.jobstore import jobstore_for
     from mlip_autopipe.launch.launchpad import connect
     from mlip_autopipe.launch.maintenance import repair
 
-    done = [] if open_database(launchpad) is None else repair(connect(locate(launchpad, Path.cwd())))
+    done = []
+    if open_database(launchpad) is not None:
+        connected = connect(locate(launchpad, Path.cwd()))
+        done = repair(connected)
+        with jobstore_for(connected) as store:
+            done += remove_garbage(store)
     for line in done:
         print(line)
     if not done:

@@ -20,6 +20,7 @@ from mlip_autopipe.jobs.blobs import BlobStore
 from mlip_autopipe.jobs.labelling import Labeller, Labelling, labeller
 from mlip_autopipe.jobs.learning_result import evaluate, generation_document, otf_document, samples
 from mlip_autopipe.jobs.records import RunRecords
+from mlip_autopipe.jobs.superseded import remove_superseded
 from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
 from mlip_autopipe.learning.cutting import small_enough
 from mlip_autopipe.learning.exploration import explore, thinned
@@ -142,6 +143,7 @@ class LearningRun:
             state.stop_reason = f"{state.generation} generations were made (otf.max_generations)"
         explored = all(is_done(walker, self.settings) for walker in state.walkers)
         self._go_to("refine" if explored or state.stop_reason else "explore")
+        remove_superseded(self.blobs, self.records, state)
 
     def explore(self, seconds_left: float | None = None) -> bool:
         """Let every walker run until it needs a label.
@@ -165,6 +167,7 @@ class LearningRun:
             self._go_to("label" if state.pending else "train")
         else:
             self.records.save_state(state)
+        remove_superseded(self.blobs, self.records, state)
         return in_time
 
     def refine(self) -> None:

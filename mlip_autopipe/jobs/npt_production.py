@@ -131,17 +131,19 @@ class NPTProduction:
             left = ends - time.monotonic()
             if left < LEAST_STRETCH_S:
                 break
-            started, before = time.monotonic(), progress.step
+            started, before, checkpoint = time.monotonic(), progress.step, progress.checkpoint_sha256
             stretch = self._stretch(progress, pace_s, left, folder)
             pace_s = (time.monotonic() - started) / max(1, stretch.step - before)
             progress.step = stretch.step
             if len(stretch.series):
                 progress.series_sha256.append(self._put(stretch.series.to_bytes(), "npt series"))
             if stretch.checkpoint is not None:
-                progress.checkpoint_sha256 = self._put(stretch.checkpoint, "checkpoint")
+                progress.checkpoint_sha256 = self._put(stretch.checkpoint, "npt checkpoint")
             if stretch.status == "guard":
                 progress.state, progress.reason = "stopped", stretch.message
             self._save(progress)
+            if checkpoint not in (None, progress.checkpoint_sha256):
+                self._remove_checkpoint(checkpoint, progress)
         return progress
 
     def _stretch(self, progress: NPTProgress, pace_s: float | None, left: float, folder: Path) -> NPTStretch:
@@ -217,6 +219,11 @@ class NPTProduction:
 
     def _put(self, data: bytes, kind: str) -> str:
         return self.blobs.put(data, kind, self.run_id)
+
+    def _remove_checkpoint(self, sha256: str, progress: NPTProgress) -> None:
+        """Remove what the stored progress has left behind, unless another job of the same run has stored its own."""
+        if self.progress(progress.temperature_K).checkpoint_sha256 == progress.checkpoint_sha256:
+            self.blobs.remove(sha256, self.run_id)
 
     def _save(self, progress: NPTProgress) -> None:
         self.records.save(f"npt:{progress.temperature_K:g}", progress.model_dump(mode="json"))

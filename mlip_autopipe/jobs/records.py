@@ -40,6 +40,7 @@ class RunRecords:
     def __init__(self, store: JobStore, run_id: str) -> None:
         self._documents = documents_of(store)
         self.run_id = run_id
+        self._revisions: dict[Arm, int | None] = {}
 
     def save_plan(self, system: SystemConfig) -> None:
         """Keep the plan."""
@@ -53,17 +54,47 @@ class RunRecords:
 
     def state(self, arm: Arm = "active") -> LearningState | None:
         """Return where the loop stands, or None before it began."""
-        found = self._find(f"state:{arm}")
-        return None if found is None else LearningState.model_validate(found)
+        found = self._read(f"state:{arm}")
+        self._revisions[arm] = None if found is None else int(found.get("revision", 0))
+        return None if found is None else LearningState.model_validate(found["output"])
 
     def save_state(self, state: LearningState) -> None:
-        """Keep where the loop stands."""
-        self._put(f"state:{state.arm}", "learning state", state.model_dump(mode="json"))
+        """Keep where the loop stands.
+
+        Raises
+        ------
+        RecordError
+            Another job has written it since it was read here: one that had to take this one for dead goes on.
+        """
+        from pymongo.errors import DuplicateKeyError
+
+        uuid, arm = self._uuid(f"state:{state.arm}"), state.arm
+        document = self._document("learning state", state.model_dump(mode="json"))
+        if arm not in self._revisions:  # whatever is there
+            found = self._documents.find_one({"uuid": uuid, "index": 1}, {"revision": 1})
+            self._revisions[arm] = None if found is None else int(found.get("revision", 0))
+        known = self._revisions[arm]
+        document["revision"] = 1 if known is None else known + 1
+        if known is None:
+            try:
+                self._documents.insert_one({"_id": uuid, "uuid": uuid, "index": 1, **document})
+            except DuplicateKeyError:
+                raise _taken_over(self.run_id) from None
+        else:
+            as_read = {"uuid": uuid, "index": 1, "revision": known if known else {"$in": [0, None]}}
+            if not self._documents.update_one(as_read, {"$set": document}).matched_count:
+                raise _taken_over(self.run_id)
+        self._revisions[arm] = document["revision"]
 
     def save_generation(self, document: GenerationDocument) -> None:
         """Keep a generation's metrics; the same generation again replaces them."""
         name = f"generation:{document.arm}:{document.generation}"
         self._put(name, "learning metrics", document.model_dump(mode="json"))
+
+    def generation(self, number: int, arm: Arm = "active") -> GenerationDocument | None:
+        """Return the metrics of one generation, or None."""
+        found = self._find(f"generation:{arm}:{number}")
+        return None if found is None else GenerationDocument.model_validate(found)
 
     def generations(self, arm: Arm = "active") -> list[GenerationDocument]:
         """Return the metrics of all generations, in order."""
@@ -100,18 +131,34 @@ class RunRecords:
         return found
 
     def _find(self, name: str) -> dict[str, Any] | None:
-        document = self._documents.find_one({"uuid": f"{self.run_id}:{name}", "index": 1})
+        document = self._read(name)
         return None if document is None else dict(document["output"])
 
+    def _read(self, name: str) -> dict[str, Any] | None:
+        return self._documents.find_one({"uuid": self._uuid(name), "index": 1})
+
     def _put(self, name: str, title: str, output: dict[str, Any]) -> None:
-        uuid = f"{self.run_id}:{name}"
-        document = {
+        uuid = self._uuid(name)
+        self._documents.update_one(
+            {"uuid": uuid, "index": 1},
+            {"$set": self._document(title, output), "$setOnInsert": {"_id": uuid}},
+            upsert=True,
+        )
+
+    def _uuid(self, name: str) -> str:
+        return f"{self.run_id}:{name}"
+
+    def _document(self, title: str, output: dict[str, Any]) -> dict[str, Any]:
+        return {
             "name": title,
             "output": output,
             "completed_at": datetime.now(UTC).isoformat(),
             "metadata": {"run_id": self.run_id},
             "hosts": [],
         }
-        self._documents.update_one(
-            {"uuid": uuid, "index": 1}, {"$set": document, "$setOnInsert": {"_id": uuid}}, upsert=True
-        )
+
+
+def _taken_over(run_id: str) -> RecordError:
+    return RecordError(
+        f"another job advances the learning loop of run {run_id}: it had to take this one for dead, which ends here"
+    )

@@ -82,7 +82,7 @@ class Claims:
     def _take(self, key: str, token: str) -> bool:
         from pymongo.errors import DuplicateKeyError
 
-        claim = {
+        claim: Document = {
             "_id": f"claim:{key}",
             "token": token,
             "owner": _this_process(),
@@ -102,7 +102,7 @@ class Claims:
             if not self._ledger.replace_one(unchanged, claim).matched_count:
                 return False
         self._watched.pop(key, None)
-        self._deaths[key] = int(claim["deaths"])
+        self._deaths[key] = claim["deaths"]
         return True
 
     @contextmanager

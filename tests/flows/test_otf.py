@@ -91,7 +91,7 @@ class Recorder:
         save = RunRecords.save_generation
         patch.setattr(LabelStore, "get", self.counting("labels", LabelStore.get))
         patch.setattr(BlobStore, "get", self.counting("blobs", BlobStore.get, len))
-        patch.setattr(RunRecords, "_find", self.counting("records", RunRecords._find, size_of))
+        patch.setattr(RunRecords, "_read", self.counting("records", RunRecords._read, size_of))
         patch.setattr(RunRecords, "save_generation", lambda *all_: self.read.append(Counter()) or save(*all_))
 
     def counting(self, what: str, method: Callable[..., Any], size: Callable[[Any], int] = lambda found: 0) -> Any:

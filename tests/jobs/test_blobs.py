@@ -3,11 +3,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bson import ObjectId
 from jobflow import JobStore
 from maggma.stores import JSONStore, MemoryStore
 
@@ -63,7 +65,11 @@ def test_the_same_bytes_are_stored_once(store: JobStore) -> None:
     assert blobs.put(data, "potential", "run-1") == blobs.put(data, "potential", "run-2")
     assert blobs._files.count_documents({}) == 1
     assert blobs._chunks.count_documents({}) == 2
-    assert blobs._files.find_one({})["metadata"] == {"kind": "potential", "run_id": "run-1"}
+    assert blobs._files.find_one({})["metadata"] == {
+        "kind": "potential",
+        "run_id": "run-1",
+        "runs": ["run-1", "run-2"],
+    }
 
 
 def test_another_client_finds_them(store: JobStore) -> None:
@@ -98,7 +104,7 @@ def test_damage_is_found_and_mended_by_the_next_put(store: JobStore, damage: str
 def test_a_writer_that_died_is_no_blob_and_no_obstacle(store: JobStore) -> None:
     blobs, data = BlobStore(store), some_bytes(3 * CHUNK_BYTES)
     sha256 = hashlib.sha256(data).hexdigest()
-    blobs._write_chunks(sha256, data)
+    blobs._write_chunks(sha256, data, ObjectId())
     blobs._chunks.delete_one({"n": 2})
     assert not blobs.has(sha256)
     assert blobs.put(data, "potential", "run-1") == sha256
@@ -156,3 +162,110 @@ def test_stores_that_would_lose_blobs_are_refused(tmp_path: Path) -> None:
         BlobStore(JobStore(on_file))
     with pytest.raises(EnvironmentProblemError, match="cannot be kept in a JSONStore"):
         BlobStore(JobStore(MemoryStore(), additional_stores={"data": on_file}))
+
+
+class TestRemoval:
+    def test_nothing_is_left_of_it(self, store: JobStore) -> None:
+        blobs = BlobStore(store)
+        sha256 = blobs.put(some_bytes(2 * CHUNK_BYTES), "potential", "run-1")
+        kept = blobs.put(some_bytes(10, seed=1), "potential", "run-1")
+        blobs.remove(sha256, "run-1")
+        assert not blobs.has(sha256)
+        assert blobs._chunks.count_documents({"files_id": sha256}) == 0
+        assert blobs.get(kept)
+        blobs.remove(sha256, "run-1")  # again, as after a kill: nothing to do
+
+    def test_another_run_keeps_the_same_bytes(self, store: JobStore) -> None:
+        blobs, data = BlobStore(store), some_bytes(CHUNK_BYTES + 1)
+        for run_id in ("run-1", "run-2", "run-1"):
+            sha256 = blobs.put(data, "potential", run_id)
+        blobs.remove(sha256, "run-1")
+        assert blobs.get(sha256) == data
+        assert [one.sha256 for one in blobs.stored_by("run-2")] == [sha256]
+        assert blobs.stored_by("run-1") == []
+        blobs.remove(sha256, "run-3")  # it never had it
+        assert blobs.get(sha256) == data
+        blobs.remove(sha256, "run-2")
+        assert not blobs.has(sha256)
+
+    def test_it_can_be_stored_again(self, store: JobStore) -> None:
+        blobs, data = BlobStore(store), some_bytes(CHUNK_BYTES + 1)
+        for _ in range(2):
+            sha256 = blobs.put(data, "potential", "run-1")
+            assert blobs.get(sha256) == data
+            blobs.remove(sha256, "run-1")
+        assert not blobs.has(sha256)
+
+    @pytest.mark.parametrize("moment", ["find_one", "delete_one"])
+    def test_who_stores_it_meanwhile_keeps_it(self, store: JobStore, monkeypatch, moment: str) -> None:
+        blobs, data = BlobStore(store), some_bytes(2 * CHUNK_BYTES)
+        sha256 = blobs.put(data, "potential", "run-1")
+        original, calls = getattr(blobs._files, moment), []
+
+        def then_another_run_stores_it(*arguments: Any) -> Any:
+            found = original(*arguments)
+            if not calls:
+                calls.append(1)
+                BlobStore(store).put(data, "potential", "run-2")
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(blobs._files, moment, then_another_run_stores_it)
+            blobs.remove(sha256, "run-1")
+        assert calls
+        assert blobs.get(sha256) == data
+        assert [one.sha256 for one in blobs.stored_by("run-2")] == [sha256]
+
+    def test_a_kill_in_the_middle_leaves_chunks_that_are_found_when_they_are_old(self, store: JobStore) -> None:
+        blobs, data = BlobStore(store), some_bytes(2 * CHUNK_BYTES)
+        kept = blobs.put(some_bytes(CHUNK_BYTES, seed=1), "potential", "run-1")
+        sha256 = blobs.put(data, "potential", "run-1")
+        blobs._files.delete_one({"_id": sha256})
+        assert blobs.remove_leftovers(timedelta(hours=1)) == 0
+        assert blobs._chunks.count_documents({"files_id": sha256}) == 2
+        assert blobs.remove_leftovers(timedelta(seconds=-2)) == len(data)
+        assert blobs._chunks.count_documents({"files_id": sha256}) == 0
+        assert blobs.get(kept)
+
+    def test_what_no_run_has_any_more_is_a_leftover(self, store: JobStore) -> None:
+        blobs = BlobStore(store)
+        sha256 = blobs.put(some_bytes(10), "potential", "run-1")
+        blobs._files.update_one({"_id": sha256}, {"$set": {"metadata.runs": []}})  # two runs gave it up at once
+        assert blobs.remove_leftovers(timedelta(seconds=-2)) == 10
+        assert not blobs.has(sha256)
+
+    def test_blobs_of_a_run_by_kind(self, store: JobStore) -> None:
+        blobs = BlobStore(store)
+        one = blobs.put(b"one", "potential", "run-1")
+        two = blobs.put(b"four", "checkpoint", "run-1")
+        blobs.put(b"others", "potential", "run-2")
+        assert {(b.sha256, b.kind, b.length) for b in blobs.stored_by("run-1")} == {
+            (one, "potential", 3),
+            (two, "checkpoint", 4),
+        }
+        assert [b.sha256 for b in blobs.stored_by("run-1", ["checkpoint"])] == [two]
+        assert blobs.runs() == ["run-1", "run-2"]
+
+
+@pytest.mark.live
+def test_runs_that_store_and_remove_the_same_bytes_at_once_never_lose_them(live_launchpad: Any) -> None:
+    data = some_bytes(3 * CHUNK_BYTES)
+    stores = [jobstore.jobstore_for(live_launchpad) for _ in range(4)]
+    for one in stores:
+        one.connect()
+
+    def work(number: int) -> None:
+        blobs = BlobStore(stores[number])
+        for _ in range(15):
+            sha256 = blobs.put(data, "potential", f"run-{number}")
+            assert blobs.get(sha256) == data
+            blobs.remove(sha256, f"run-{number}")
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(work, range(len(stores))))
+    blobs = BlobStore(stores[0])
+    blobs.remove_leftovers(timedelta(seconds=-2))
+    assert blobs._files.count_documents({}) == 0
+    assert blobs._chunks.count_documents({}) == 0
+    for one in stores:
+        one.close()

@@ -89,3 +89,26 @@ class TestRecords:
         (document,) = store.query({"metadata.run_id": "a"})
         assert document["name"] == "learning metrics"
         assert store.get_output(document["uuid"])["generation"] == 1
+
+    def test_who_was_taken_for_dead_does_not_write_over_the_state_of_who_goes_on(self, store):
+        RunRecords(store, "a").save_state(LearningState(run_id="a"))
+        late, next_ = RunRecords(store, "a"), RunRecords(store, "a")
+        theirs, ours = late.state(), next_.state()
+        next_.save_state(ours.model_copy(update={"generation": 1}))
+        next_.save_state(ours.model_copy(update={"generation": 2}))
+        with pytest.raises(RecordError, match="another job advances the learning loop of run a"):
+            late.save_state(theirs.model_copy(update={"generation": 1}))
+        assert RunRecords(store, "a").state().generation == 2
+
+    def test_of_two_that_begin_at_once_one_does(self, store):
+        first, second = RunRecords(store, "a"), RunRecords(store, "a")
+        assert first.state() is second.state() is None
+        first.save_state(LearningState(run_id="a", generation=1))
+        with pytest.raises(RecordError, match="another job"):
+            second.save_state(LearningState(run_id="a"))
+        assert RunRecords(store, "a").state().generation == 1
+
+    def test_one_generation_is_found_by_its_number(self, store):
+        RunRecords(store, "a").save_generation(metrics("a", 2))
+        assert RunRecords(store, "a").generation(2) == metrics("a", 2)
+        assert RunRecords(store, "a").generation(1) is None
