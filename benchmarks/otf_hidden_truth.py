@@ -30,10 +30,9 @@ from mlip_autopipe.dynamics.trajectory import Trajectory
 from mlip_autopipe.flows.otf import OTFMaker
 from mlip_autopipe.heuristics import HeuristicEngine
 from mlip_autopipe.jobs.blobs import BlobStore
-from mlip_autopipe.jobs.learning_run import primitive_atoms
 from mlip_autopipe.jobs.records import RunRecords
 from mlip_autopipe.learning.elastic_property import measure_elastic
-from mlip_autopipe.learning.seeds import md_cell
+from mlip_autopipe.learning.starts import starts_of
 from mlip_autopipe.potentials.registry import load_potential
 from mlip_autopipe.reference.ase_engine import make_calculator
 from mlip_autopipe.schemas.loading import parse_user_config
@@ -95,10 +94,11 @@ def run(system: str, seed: int) -> dict[str, Any]:
         blobs = BlobStore(store)
         active = load_potential(blobs.get(otf.potential_sha256))
         random = load_potential(blobs.get(otf.control_potential_sha256)) if otf.control_potential_sha256 else None
-    primitive = primitive_atoms(config.material.structure)
+    (start,) = starts_of(config)
+    primitive = start.primitive
     truth_calculator = make_calculator(config.reference.parameters["calculator"], {})
     truth = _constants(config, primitive, truth_calculator)
-    frames = _trajectory(config, primitive, truth_calculator, seed)
+    frames = _trajectory(config, start.cell, truth_calculator, seed)
     stages = {key: sum(g.wall_s.get(key, 0.0) for g in generations) for key in ("label", "train", "explore", "refine")}
     fresh = [f for g in generations for f in g.fresh_errors]
     labels = otf.labels_by_origin
@@ -165,7 +165,7 @@ def _errors(arm: str, found: dict[str, float], truth: dict[str, float]) -> dict[
     }
 
 
-def _trajectory(config: SystemConfig, primitive: Atoms, calculator: Any, seed: int) -> list[tuple[Atoms, np.ndarray]]:
+def _trajectory(config: SystemConfig, cell: Atoms, calculator: Any, seed: int) -> list[tuple[Atoms, np.ndarray]]:
     """Return frames of 20 ps by the truth at the highest temperature, with its forces."""
     assert config.otf is not None
     step = config.otf.time_step_fs
@@ -176,7 +176,7 @@ def _trajectory(config: SystemConfig, primitive: Atoms, calculator: Any, seed: i
         path = Path(folder) / "truth.h5"
         run_md(
             dynamics,
-            md_cell(primitive, config.otf),
+            cell,
             calculator,
             round(20_000 / step),
             trajectory_path=path,

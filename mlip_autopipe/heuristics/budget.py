@@ -110,8 +110,9 @@ def estimate_learning(
 
     otf = learning["otf"]
     copies = round(abs(float(np.linalg.det(np.array(otf.supercell)))))
-    audits = otf.audits_per_temperature * len(otf.temperatures_K) * otf.walkers
+    audits = otf.audits_per_temperature * len(otf.temperatures_K) * otf.walkers * (1 + len(otf.others))
     large = ceil(otf.seed_structures / 2) + otf.defect_seeds + ceil(audits * (1 + TRIGGERS_PER_AUDIT)) + otf.held_out
+    large += otf.pool_labels
     small = otf.seed_structures // 2
     seeds, triggers = otf.seed_structures + otf.defect_seeds, ceil(audits * TRIGGERS_PER_AUDIT)
     parts = f"{seeds} seeds + {audits} audits and about {triggers} triggers"
@@ -122,6 +123,8 @@ def estimate_learning(
         large += runs.check_labels * len(runs.temperatures_K)
         small += 2
         parts += f" + 2 property cells + {runs.check_labels * len(runs.temperatures_K)} checks"
+    if otf.pool_labels:
+        parts += f" + {otf.pool_labels} of a pool"
     if otf.held_out:
         parts += f" + {otf.held_out} held out"
     if otf.control_arm == "random":

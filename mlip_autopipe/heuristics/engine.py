@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlip_autopipe.errors import InvalidInputError
+from mlip_autopipe.heuristics.alloys import other_alloys, own_alloy
 from mlip_autopipe.heuristics.budget import available_cores, choose_budget, estimate_cost, estimate_learning
 from mlip_autopipe.heuristics.choices import Choices
 from mlip_autopipe.heuristics.elastic import SYMMETRY_TOLERANCE_A, choose_check, choose_elastic, choose_relaxation
@@ -19,6 +20,8 @@ from mlip_autopipe.schemas.system import Reason, ReferenceSettings, SystemConfig
 
 AVAILABLE_GOALS: tuple[str, ...] = ("elastic", "equilibrate", "potential")
 """Goals that this version can reach; the schema knows more, so that their names are not misspellings."""
+
+COVERS_COMPOSITIONS: tuple[str, ...] = ("potential", "phase_diagram")
 
 
 class HeuristicEngine:
@@ -65,7 +68,9 @@ class HeuristicEngine:
         via = user_config.via or ("reference" if goal == "elastic" else "potential")
         engine = engine_class(user_config.reference.engine)
         choices = Choices(Overrides(user_config.overrides))
-        material, structure = choose_material(user_config.target_system, choices, has_electrons=not engine.cheap)
+        target = user_config.target_system
+        alloy = own_alloy(target, goal)
+        material, structure = choose_material(target, choices, alloy=alloy, has_electrons=not engine.cheap)
         electronic = choose_electronic(
             structure,
             goal,
@@ -114,6 +119,8 @@ class HeuristicEngine:
                 cheap=reference.cheap,
                 cores=cores,
                 melting_point_K=material.melting_point_K,
+                others=other_alloys(target, goal, choices),
+                lattice=None if alloy is None else alloy.parent,
             )
             if elastic is not None:
                 learning["elastic_check"] = choose_check(elastic, choices)
@@ -151,6 +158,10 @@ class HeuristicEngine:
 
 def _check_goal(user_config: UserConfig) -> None:
     goal, target = user_config.simulation_goal, user_config.target_system
+    if target.composition_range is not None and goal not in COVERS_COMPOSITIONS:
+        raise InvalidInputError(
+            f"target_system.composition_range has no meaning for goal {goal}; give composition instead"
+        )
     if goal == "phase_diagram" and target.elements is not None and len(target.elements) == 1:
         raise InvalidInputError(
             f"goal phase_diagram needs at least two elements but target_system names only {target.elements[0]}; add one"

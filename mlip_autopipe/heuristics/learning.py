@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.heuristics.choices import Choices
 from mlip_autopipe.schemas.config import Goal, PotentialRequest
-from mlip_autopipe.schemas.otf import OTFSettings
+from mlip_autopipe.schemas.otf import OTFSettings, StartStructure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pymatgen.core import Structure
 
     from mlip_autopipe.schemas.base import IntMatrix3x3
@@ -38,11 +40,14 @@ TARGET_FORCE_ERROR_EV_PER_A = 0.04
 TRIGGER_OVER_TARGET = 2.5
 TARGET_PROPERTY_ERROR: dict[Goal, float] = {"elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
 SEEDS = 6
+SEEDS_PER_CRYSTAL = 2
 SEGMENT_STEPS = {True: 500, False: 2000}
 """By cheap: beside a DFT label, molecular dynamics costs nothing."""
 AUDITS = {True: 2, False: 1}
 DEFECT_SEEDS = 2
 HELD_OUT = 8
+POOL, POOL_LABELS = 12, 4
+MELT_OVER_MELTING_POINT = 2.0
 PROPERTY_STRAIN = 0.01
 PROPERTY_WEIGHT = 100.0
 
@@ -57,6 +62,8 @@ def choose_learning(
     cheap: bool,
     cores: int,
     melting_point_K: float | None,
+    others: list[StartStructure],
+    lattice: Structure | None = None,
 ) -> OTFSettings:
     """Choose how the potential is learned.
 
@@ -78,6 +85,10 @@ def choose_learning(
         Labels that can be computed side by side.
     melting_point_K
         If it is known.
+    others
+        Further crystals that the potential has to know.
+    lattice
+        Of a random alloy, in place of whose symmetry the quasirandom structure has none.
 
     Raises
     ------
@@ -99,6 +110,9 @@ def choose_learning(
     )
     explored, why = explored_temperatures(goal, temperatures_K, melting_point_K)
     cell, size = choose_supercell(structure, MIN_ATOMS)
+    crystals = 1 + len(others)
+    audits = AUDITS[cheap and crystals == 1]
+    several = " and several crystals" if crystals > 1 else ""
     bond = _nearest_distance(structure)
     control = choose("control_arm", "none", "costs as many labels as the loop; `random` switches it on", DESIGN)
     return OTFSettings(
@@ -107,17 +121,22 @@ def choose_learning(
         temperatures_K=choose("temperatures_K", explored, why),
         ensemble=choose(
             "ensemble",
-            "npt" if _is_cubic(structure) else "npt_anisotropic",
+            "npt" if _is_cubic(lattice or structure) else "npt_anisotropic",
             "zero pressure: the volume follows the temperature, and each axis where symmetry does not tie them",
         ),
         time_step_fs=choose(
             "time_step_fs",
-            time_step_fs(structure),
+            min(time_step_fs(one) for one in [structure, *(_plain(one) for one in others)]),
             f"{TIME_STEP_FS_PER_ROOT_AMU:g} fs times the root of the lightest mass in u: some thirty steps per period "
             "of its stiffest vibration",
         ),
         supercell=choose("supercell", cell, f"{size} atoms, of such cells the one whose images are farthest apart"),
-        seed_structures=choose("seed_structures", SEEDS, "strained primitive cells and rattled supercells in turn"),
+        others=others,
+        seed_structures=choose(
+            "seed_structures",
+            max(SEEDS, SEEDS_PER_CRYSTAL * crystals),
+            "strained primitive cells and rattled supercells in turn",
+        ),
         defect_seeds=choose(
             "defect_seeds",
             DEFECT_SEEDS if goal == "potential" else 0,
@@ -144,13 +163,13 @@ def choose_learning(
         check_every=choose(
             "check_every", None, "as often as a tenth of the run's time allows; a number makes runs repeatable", DESIGN
         ),
-        audits_per_temperature=choose("audits_per_temperature", AUDITS[cheap], f"for {how}", DESIGN),
+        audits_per_temperature=choose("audits_per_temperature", audits, f"for {how}{several}", DESIGN),
         max_segments_per_temperature=choose(
-            "max_segments_per_temperature", 3 * AUDITS[cheap], "three times the least number", DESIGN
+            "max_segments_per_temperature", 3 * audits, "three times the least number", DESIGN
         ),
         walkers=choose(
             "walkers",
-            1 if cheap else max(1, min(cores, 4)),
+            1 if cheap or crystals > 1 else max(1, min(cores, 4)),
             "labels are batched" if cheap else "as many labels side by side as there are cores, at most four",
         ),
         max_generations=choose("max_generations", 100, "far above the usual number"),
@@ -164,10 +183,11 @@ def choose_learning(
             "a few stresses of the property's own cells must count beside thousands of forces of hot frames",
             MEASURED,
         ),
+        **_choose_pool(choose, goal, melting_point_K, crystals),
         draws=choose("draws", 6, "posterior samples; their spread is known to about 30 %"),
         held_out=choose(
             "held_out",
-            HELD_OUT if goal == "potential" or control == "random" else 0,
+            max(HELD_OUT, 2 * crystals) if goal == "potential" or control == "random" else 0,
             "judge the potential at the end and are never trained on" if goal == "potential" else "the audits judge it",
         ),
         control_arm=control,
@@ -175,6 +195,29 @@ def choose_learning(
         generations_per_job=choose("generations_per_job", 20, "a job's start costs as much as a small generation"),
         seed=choose("seed", 0, "of all random numbers; another value gives an independent repetition"),
     )
+
+
+def _choose_pool(
+    choose: Callable[..., Any], goal: Goal, melting_point_K: float | None, crystals: int
+) -> dict[str, Any]:
+    wanted = goal == "potential"
+    why = "who uses the potential will meet strain, defects and disorder" if wanted else "the property is the crystal's"
+    melt = round(MELT_OVER_MELTING_POINT * melting_point_K, -1) if wanted and melting_point_K else None
+    return {
+        "pool_structures": choose("pool_structures", POOL if wanted else 0, why),
+        "pool_labels": choose(
+            "pool_labels", max(POOL_LABELS, crystals) if wanted else 0, "those of the pool whose labels say most"
+        ),
+        "pool_strain": choose("pool_strain", 0.08, "twice that of the seeds: far from where the crystal is at rest"),
+        "melt_temperature_K": choose(
+            "melt_temperature_K",
+            melt,
+            f"{MELT_OVER_MELTING_POINT:g} times the melting point: small perfect crystals melt late"
+            if melt
+            else ("no melting point is known" if wanted else why),
+        ),
+        "surrogate": choose("surrogate", None, "the current potential drops absurd structures; or give a model file"),
+    }
 
 
 def explored_temperatures(
@@ -203,8 +246,19 @@ def time_step_fs(structure: Structure) -> float:
     return float(min(high, max(low, round(4 * TIME_STEP_FS_PER_ROOT_AMU * lightest**0.5) / 4)))
 
 
-def choose_supercell(structure: Structure, min_atoms: int) -> tuple[IntMatrix3x3, int]:
+def choose_supercell(
+    structure: Structure, min_atoms: int, *, spread: float = SIZE_SPREAD
+) -> tuple[IntMatrix3x3, int]:
     """Return the supercell, of those with about so many atoms, whose periodic images are farthest apart for its size.
+
+    Parameters
+    ----------
+    structure
+        Primitive cell.
+    min_atoms
+        Least number of atoms.
+    spread
+        At most so many times more.
 
     Returns
     -------
@@ -215,7 +269,7 @@ def choose_supercell(structure: Structure, min_atoms: int) -> tuple[IntMatrix3x3
 
     cell = structure.lattice.matrix
     fewest = max(1, ceil(min_atoms / len(structure)))
-    sizes = range(fewest, max(fewest, int(SIZE_SPREAD * fewest)) + 1)
+    sizes = range(fewest, max(fewest, int(spread * fewest)) + 1)
     # of a dense packing of images, as fcc: no size is better
     ideal = round(float(2**0.5 * structure.volume) ** (1 / 3), 6)
     merits: dict[int, float] = {}
@@ -227,6 +281,12 @@ def choose_supercell(structure: Structure, min_atoms: int) -> tuple[IntMatrix3x3
     (matrix,) = compact_supercells(cell, best, limit=1)
     rows = tuple(tuple(int(x) for x in row) for row in matrix)
     return rows, best * len(structure)  # type: ignore[return-value]
+
+
+def _plain(one: StartStructure) -> Structure:
+    from pymatgen.core import Structure
+
+    return Structure.from_dict(one.structure)
 
 
 def _is_cubic(structure: Structure) -> bool:

@@ -27,12 +27,14 @@ from mlip_autopipe.schemas.system import Material
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from mlip_autopipe.generation.alloys import Alloy
+
 INPUT = "input.yaml: target_system"
 PRIMITIVE_TOLERANCE_A = 1e-3
 
 
 def choose_material(
-    target: TargetSystem, choices: Choices, *, has_electrons: bool = True
+    target: TargetSystem, choices: Choices, *, alloy: Alloy | None = None, has_electrons: bool = True
 ) -> tuple[Material, Structure]:
     """Build the start structure and describe the material.
 
@@ -42,6 +44,8 @@ def choose_material(
         What the user asked for.
     choices
         Takes the reasons and warnings.
+    alloy
+        The random alloy that the target means.
     has_electrons
         False for classical potentials: guesses of electrons and spins then need no warning.
 
@@ -55,7 +59,7 @@ def choose_material(
     InvalidInputError
         The structure cannot be built or read.
     """
-    structure, why, source = _start_structure(target, choices)
+    structure, why, source = _start_structure(target, choices) if alloy is None else _from_alloy(alloy, choices)
 
     metal = classify_metal(structure)
     is_metal = choices.choose("material.is_metal", metal.value, metal.reason, metal.source)
@@ -118,6 +122,19 @@ def _start_structure(target: TargetSystem, choices: Choices) -> tuple[Structure,
     chosen = "" if target.crystal_structure is not None else " (the ground-state structure)"
     why = f"primitive {name} cell{chosen}, a = {guess.a_A:.4g} A{axial}: {guess.basis}; it is relaxed first"
     return structure, why, guess.source
+
+
+def _from_alloy(alloy: Alloy, choices: Choices) -> tuple[Structure, str, str]:
+    guess = alloy.guess
+    choices.warn(
+        f"the lattice constant of {alloy.name} is a guess, a = {guess.a_A:.3f} A ({guess.basis}), and may be off by "
+        "some per cent; the cell is relaxed first"
+    )
+    why = (
+        f"special quasirandom structure {alloy.name} of {len(alloy.structure)} atoms, "
+        f"a = {guess.a_A:.4g} A: {guess.basis}"
+    )
+    return alloy.structure, why, f"doi:10.1103/PhysRevLett.65.353; {guess.source}"
 
 
 def _warn_of_guess(elements: list[str], name: str, guess: LatticeGuess, choices: Choices) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
+from mlip_autopipe.learning.candidates import FRESH, NOT_TRAINED, candidate
 from mlip_autopipe.learning.exploration import sample_frames
 from mlip_autopipe.learning.schedule import unaudited
 from mlip_autopipe.learning.training import judge
@@ -25,8 +25,7 @@ from mlip_autopipe.schemas.otf import (
 )
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
+    from mlip_autopipe.learning.starts import Start
     from mlip_autopipe.learning.training import Labelled, Lesson
     from mlip_autopipe.potentials.base import ForceField, Potential
 
@@ -57,7 +56,7 @@ def generation_document(state: LearningState, lesson: Lesson, new: Sequence[Used
         new_labels=dict(Counter(one.origin for one in new)),
         left_out=[one for one in state.left_out if one.generation == state.generation],
         fresh_errors=lesson.fresh,
-        coverage_90=covered_share(lesson.fresh),
+        coverage_90=covered_share([one for one in lesson.fresh if one.origin in FRESH]),
         coverage_90_rolling=calibration.covered_fraction(ROLLING_LABELS),
         calibration_factor=calibration.factor,
         calibration_ready=calibration.is_ready,
@@ -72,16 +71,18 @@ def generation_document(state: LearningState, lesson: Lesson, new: Sequence[Used
     )
 
 
-def samples(potential: Potential, settings: OTFSettings, cell: Atoms, state: LearningState) -> list[Candidate]:
+def samples(
+    potential: Potential, settings: OTFSettings, starts: Sequence[Start], state: LearningState
+) -> list[Candidate]:
     """Return frames of molecular dynamics at random times, for the judgement and for the random arm.
 
     The random arm gets as many frames as the loop has labels beyond the seeds, so that both train on the same number.
     """
-    found = _frames(potential, settings, cell, settings.held_out, "held_out", _HELD_OUT_STREAM)
+    found = _frames(potential, settings, starts, settings.held_out, "held_out", _HELD_OUT_STREAM)
     if settings.control_arm == "random":
         trained = [one for one in state.used if one.origin not in NOT_TRAINED]
         wanted = sum(one.origin != "seed" for one in trained)
-        found += _frames(potential, settings, cell, wanted, "random", _CONTROL_STREAM)
+        found += _frames(potential, settings, starts, wanted, "random", _CONTROL_STREAM)
     return found
 
 
@@ -98,8 +99,11 @@ def evaluate(
 
     judged = Judgement()
     if held_out:
-        covered = {"coverage_90": covered_share([judge(potential, one) for one in held_out])}
-        judged.held_out = force_errors(potential, held_out).model_copy(update=covered)
+        fresh = [judge(potential, one) for one in held_out]
+        covered = [(round(one.covered_fraction * one.atoms), one.atoms) for one in fresh]
+        judged.held_out = force_errors(potential, held_out).model_copy(
+            update={"coverage_90": covered_share(fresh), "covered": covered}
+        )
     if settings.control_arm == "random":
         random = sum(one.used.origin == "random" for one in control)
         wanted = sum(one.origin not in (*NOT_TRAINED, "seed") for one in state.used)
@@ -171,8 +175,10 @@ def otf_document(
         md_steps=state.md_steps,
         labelled_fraction_of_md=from_dynamics / state.md_steps if state.md_steps else None,
         temperatures_K=settings.temperatures_K,
+        others=[one.name for one in settings.others],
         coverage_90=potential.calibration.covered_fraction(),
         coverage_labels=len(ready),
+        covered=[(one.covered, one.atoms) for one in ready],
         calibration_factor=potential.calibration.factor,
         audit_errors=state.audit_errors,
         verdict=state.verdict,
@@ -183,22 +189,23 @@ def otf_document(
         n_reference_calculations=len(state.used) + len(state.left_out),
         stop_reason=state.stop_reason or "",
         missing=state.missing,
+        remarks=state.remarks,
         warnings=_warnings(state, settings, better),
     )
 
 
 def _frames(
-    potential: Potential, settings: OTFSettings, cell: Atoms, n: int, origin: str, stream: int
+    potential: Potential, settings: OTFSettings, starts: Sequence[Start], n: int, origin: str, stream: int
 ) -> list[Candidate]:
-    temperatures = settings.temperatures_K
-    shares = [len(part) for part in np.array_split(np.arange(n), len(temperatures))]
     # the hottest first: forces there are hardest
+    where = [(kelvin, k) for kelvin in sorted(settings.temperatures_K, reverse=True) for k in range(len(starts))]
+    shares = [len(part) for part in np.array_split(np.arange(n), len(where))]
     found = []
-    for k, (temperature, share) in enumerate(zip(sorted(temperatures, reverse=True), shares, strict=True)):
-        seed = int(np.random.SeedSequence((settings.seed, stream, k)).generate_state(1)[0])
-        for atoms in sample_frames(potential, settings, cell, temperature, share, seed) if share else []:
-            detail = f"random frame at {temperature:g} K"
-            found.append(candidate(atoms, origin, detail, temperature_K=temperature))  # type: ignore[arg-type]
+    for number, ((kelvin, k), share) in enumerate(zip(where, shares, strict=True)):
+        seed = int(np.random.SeedSequence((settings.seed, stream, number)).generate_state(1)[0])
+        for atoms in sample_frames(potential, settings, starts[k].cell, kelvin, share, seed) if share else []:
+            detail = f"random frame{f' of {starts[k].name}' if len(starts) > 1 else ''} at {kelvin:g} K"
+            found.append(candidate(atoms, origin, detail, start=k, temperature_K=kelvin))  # type: ignore[arg-type]
     return found
 
 
@@ -208,8 +215,8 @@ def _rms(values: np.ndarray) -> float:
 
 def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) -> list[str]:
     found = [
-        f"at {one.temperature_K:g} K the newest audit had a force error of {1e3 * one.force_rmse_eV_per_A:.0f} meV/A, "
-        f"more than the target of {1e3 * settings.target_force_error_eV_per_A:.0f}"
+        f"at {one.temperature_K:g} K the newest audit{_of(one.start, settings)} had a force error of "
+        f"{1e3 * one.force_rmse_eV_per_A:.0f} meV/A, more than the target of {1e3 * settings.target_force_error_eV_per_A:.0f}"
         for one in state.audit_errors
         if one.force_rmse_eV_per_A > settings.target_force_error_eV_per_A
     ]
@@ -221,3 +228,7 @@ def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) 
     if better is False:
         found.append("a potential trained on as many random frames had smaller errors on the held-out labels")
     return found
+
+
+def _of(start: int, settings: OTFSettings) -> str:
+    return f" of {settings.others[start - 1].name}" if start else ""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
 from mlip_autopipe.learning.cutting import small_enough
 from mlip_autopipe.learning.exploration import explore, thinned
 from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more, unaudited
-from mlip_autopipe.learning.seeds import md_cell, seed_structures
+from mlip_autopipe.learning.seeds import seed_structures
+from mlip_autopipe.learning.starts import starts_of
 from mlip_autopipe.learning.target import target_of
 from mlip_autopipe.learning.training import Labelled, Lesson, learn
 from mlip_autopipe.schemas.otf import (
@@ -75,7 +76,7 @@ class LearningRun:
         self.system = self.records.plan()
         assert self.system.otf is not None, "a plan that learns has a section otf"
         self.settings: OTFSettings = self.system.otf
-        self.primitive = primitive_atoms(self.system.material.structure)
+        self.starts = starts_of(self.system)
         known = self.records.state()
         self.state = known or self._first_state()
         if known is None:
@@ -172,7 +173,7 @@ class LearningRun:
 
     def refine(self) -> None:
         """Ask the goal whether the potential is good enough; if not, label what its property depends on most."""
-        state, target = self.state, target_of(self.system, self.primitive)
+        state, target = self.state, target_of(self.system, self.starts)
         with self._phase("refine"):
             verdict = target.verdict(self.potential, state.audit_errors)
             state.verdict = PropertyVerdict(**asdict(verdict), is_enough=verdict.is_enough)
@@ -184,19 +185,26 @@ class LearningRun:
                 state.stop_reason = state.stop_reason or _why_enough(state.verdict, state.refinements)
                 state.phase = "held_out"
             else:
-                state.pending = target.informative(self.potential, state.refinements)
+                wanted = target.informative(self.potential, state.refinements, self._structures())
+                state.pending = [
+                    small_enough(one, self.settings, self.potential, state.generation) if one.origin == "pool" else one
+                    for one in wanted.candidates
+                ]
+                state.remarks += wanted.remarks
                 state.refinements += 1
                 state.after_label = "train"
+                state.phase = "label"
                 if not state.pending:
-                    state.walkers = once_more(state.walkers, self.settings)
-                state.phase = "label" if state.pending else "explore"
+                    # nothing worth a label, or nothing but molecular dynamics tells
+                    state.phase = "refine" if verdict.is_enough else "explore"
+                    state.walkers = state.walkers if verdict.is_enough else once_more(state.walkers, self.settings)
         self._go_to(state.phase)
 
     def hold_out(self) -> None:
         """Ask for labels that judge the potential, and for those of the random arm."""
         state = self.state
         with self._phase("held_out"):
-            frames = samples(self.potential, self.settings, md_cell(self.primitive, self.settings), state)
+            frames = samples(self.potential, self.settings, self.starts, state)
             # another number for each frame: around another atom
             frames = [
                 small_enough(one, self.settings, self.potential, state.generation + k) for k, one in enumerate(frames)
@@ -240,6 +248,9 @@ class LearningRun:
     def _everything(self) -> list[Labelled]:
         return self.labelled([one for one in self.state.used if one.origin not in NOT_TRAINED])
 
+    def _structures(self) -> list[Atoms]:
+        return [one.configuration.atoms for one in self._everything()]
+
     def _label(self, label_id: str) -> ReferenceLabel:
         from mlip_autopipe.jobs.records import RecordError
 
@@ -270,6 +281,7 @@ class LearningRun:
                     generation=state.generation + 1,
                     origin=one.origin,
                     walker=one.walker,
+                    start=one.start,
                     temperature_K=one.temperature_K,
                     **weights,
                 )
@@ -301,7 +313,7 @@ class LearningRun:
         from mlip_autopipe.dynamics.checkpoint import from_bytes
 
         if walker.start_sha256 is None:
-            return md_cell(self.primitive, self.settings)
+            return self.starts[walker.start].cell
         atoms = from_bytes(self.blobs.get(walker.start_sha256)).stop.to_atoms()
         atoms.set_momenta(None)
         return atoms
@@ -313,7 +325,7 @@ class LearningRun:
         return LearningState(
             run_id=self.records.run_id,
             walkers=first_walkers(self.settings),
-            pending=seed_structures(self.primitive, self.settings),
+            pending=seed_structures(self.starts, self.settings),
         )
 
     def _go_to(self, phase: Phase) -> None:
@@ -328,14 +340,6 @@ class LearningRun:
         state = self.state
         state.wall_s[name] = state.wall_s.get(name, 0.0) + time.perf_counter() - wall
         state.core_s[name] = state.core_s.get(name, 0.0) + time.process_time() - core
-
-
-def primitive_atoms(structure: dict[str, Any]) -> Atoms:
-    """Return the plan's start structure, moments included."""
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    return AseAtomsAdaptor.get_atoms(Structure.from_dict(structure), msonable=False)
 
 
 def atoms_of_candidate(one: Candidate) -> Atoms:

@@ -11,11 +11,11 @@ import numpy as np
 
 from mlip_autopipe.errors import AnalysisError
 from mlip_autopipe.jobs.blobs import BlobStore
-from mlip_autopipe.jobs.learning_run import primitive_atoms
 from mlip_autopipe.jobs.records import RunRecords
 from mlip_autopipe.learning.crystal import RelaxedCrystal, relax_crystal
 from mlip_autopipe.learning.npt_production import NPTStretch, advance, npt_settings
 from mlip_autopipe.learning.npt_series import NPTSeries, joined, keep_steps
+from mlip_autopipe.learning.starts import primitive_atoms
 from mlip_autopipe.learning.volume_error import MODEL_FRAMES, check_frames, model_shifts
 from mlip_autopipe.schemas.npt import NPTProgress
 

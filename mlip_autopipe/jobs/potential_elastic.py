@@ -45,9 +45,9 @@ def elastic_from_potential(run_id: str) -> ElasticDocument:
     """
     from mlip_autopipe.analysis.symmetry import crystal_symmetry
     from mlip_autopipe.jobs.elastic_document import LearnedElastic, build_elastic_document
-    from mlip_autopipe.jobs.learning_run import primitive_atoms
     from mlip_autopipe.jobs.records import RunRecords
     from mlip_autopipe.learning.elastic_property import measure_elastic
+    from mlip_autopipe.learning.starts import primitive_atoms
     from mlip_autopipe.potentials.registry import load_potential
     from mlip_autopipe.reference.labels import LabelStore
 

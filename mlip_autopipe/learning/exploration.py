@@ -188,7 +188,12 @@ def _stretch(
 ) -> Stretch:
     temperature = settings.temperatures_K[walker.temperature_index]
     steps = outcome.step - outcome.first_step
-    more: dict[str, Any] = {"walker": walker.index, "temperature_K": temperature, "step": outcome.step}
+    more: dict[str, Any] = {
+        "walker": walker.index,
+        "start": walker.start,
+        "temperature_K": temperature,
+        "step": outcome.step,
+    }
     if history and history[-1][1] == outcome.step:
         more["predicted_max_std_eV_per_A"] = history[-1][2]
     moved = walker.model_copy(update={"step": outcome.step, "guards": 0})

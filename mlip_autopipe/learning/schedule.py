@@ -11,8 +11,16 @@ if TYPE_CHECKING:
 
 
 def first_walkers(settings: OTFSettings) -> list[Walker]:
-    """Return the walkers at the first temperature."""
-    return [Walker(index=k, segment_end=settings.segment_steps) for k in range(settings.walkers)]
+    """Return the walkers at the first temperature, as many for every crystal."""
+    return [
+        Walker(index=k, start=k // settings.walkers, segment_end=settings.segment_steps)
+        for k in range(settings.walkers * n_starts(settings))
+    ]
+
+
+def n_starts(settings: OTFSettings) -> int:
+    """Return the number of crystals that are explored."""
+    return 1 + len(settings.others)
 
 
 def is_done(walker: Walker, settings: OTFSettings) -> bool:
@@ -42,29 +50,32 @@ def after_audits(
 
 
 def newest_audits(before: Sequence[AuditError], fresh: Sequence[FreshError], generation: int) -> list[AuditError]:
-    """Return the newest audit of every temperature."""
-    found = {one.temperature_K: one for one in before}
+    """Return the newest audit of every crystal at every temperature."""
+    found = {(one.start, one.temperature_K): one for one in before}
     for one in fresh:
         if one.origin == "audit" and one.temperature_K is not None:
-            found[one.temperature_K] = AuditError(
+            found[one.start, one.temperature_K] = AuditError(
                 temperature_K=one.temperature_K,
+                start=one.start,
                 generation=generation,
                 force_rmse_eV_per_A=one.force_rmse_eV_per_A,
                 predicted_rms_eV_per_A=one.predicted_rms_eV_per_A,
             )
-    return [found[temperature] for temperature in sorted(found)]
+    return [found[key] for key in sorted(found)]
 
 
 def unaudited(audits: Sequence[AuditError], settings: OTFSettings) -> list[float]:
-    """Return the temperatures (K) at which no audit has measured the error yet."""
-    known = {one.temperature_K for one in audits}
-    return [temperature for temperature in settings.temperatures_K if temperature not in known]
+    """Return the temperatures (K) at which no audit has measured the error of some crystal yet."""
+    known = {(one.start, one.temperature_K) for one in audits}
+    starts = range(n_starts(settings))
+    return [kelvin for kelvin in settings.temperatures_K if any((start, kelvin) not in known for start in starts)]
 
 
 def once_more(walkers: Sequence[Walker], settings: OTFSettings) -> list[Walker]:
     """Return walkers that visit all temperatures again, with new random numbers."""
     return [
-        Walker(index=one.index, attempt=one.attempt + 1, segment_end=settings.segment_steps) for one in walkers
+        Walker(index=one.index, start=one.start, attempt=one.attempt + 1, segment_end=settings.segment_steps)
+        for one in walkers
     ]
 
 
@@ -80,6 +91,7 @@ def _after_audit(walker: Walker, audit: FreshError | None, settings: OTFSettings
         return walker.model_copy(update={"passed": passed, "segments": segments, "segment_end": end})
     return Walker(
         index=walker.index,
+        start=walker.start,
         temperature_index=walker.temperature_index + 1,
         attempt=walker.attempt,
         segment_end=settings.segment_steps,

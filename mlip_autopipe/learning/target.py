@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from mlip_autopipe.analysis.elastic import ElasticFit
+    from mlip_autopipe.learning.starts import Start
     from mlip_autopipe.potentials.base import Potential
     from mlip_autopipe.schemas.otf import OTFSettings
     from mlip_autopipe.schemas.system import ElasticSettings, RelaxationSettings, SystemConfig
@@ -50,38 +51,64 @@ class Verdict:
         return self.error is not None and self.error <= max(self.target, self.others)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Structures on which the property depends most, and what a person should know of how they were found."""
+
+    candidates: list[Candidate]
+    remarks: tuple[str, ...] = ()
+
+
 class Target(Protocol):
     """A goal, as the loop sees it."""
 
-    wants_own_labels: bool
-    """Whether some labels are made for the property in any case."""
+    @property
+    def wants_own_labels(self) -> bool:
+        """Whether some labels are made for the property in any case."""
+        ...
 
     def verdict(self, potential: Potential, audits: Sequence[AuditError]) -> Verdict:
         """Measure the property with the potential and some of its posterior samples."""
         ...
 
-    def informative(self, potential: Potential, round_: int) -> list[Candidate]:
-        """Return the structures on which the property depends most; none: explore once more instead."""
+    def informative(self, potential: Potential, round_: int, trained: Sequence[Atoms]) -> Wanted:
+        """Return the structures on which the property depends most; none: explore once more instead.
+
+        Parameters
+        ----------
+        potential
+            The newest.
+        round_
+            How often this was asked before.
+        trained
+            Structures with a label.
+        """
         ...
 
 
-def target_of(system: SystemConfig, primitive: Atoms) -> Target:
-    """Return the goal's target."""
+def target_of(system: SystemConfig, starts: Sequence[Start]) -> Target:
+    """Return the goal's target; properties are those of the plan's own crystal, the first."""
+    primitive = starts[0].primitive
     assert system.otf is not None, "a plan that learns has a section otf"
     if system.goal == "elastic":
         assert system.elastic is not None, "the plan of an elastic goal has an elastic section"
         return ElasticTarget(primitive, system.otf, system.relaxation, system.elastic)
     if system.goal == "potential":
-        return ForceTarget(system.otf)
+        return ForceTarget(starts, system.otf)
     return VolumeTarget(primitive, system.otf, system.relaxation)
 
 
 @dataclass
 class ForceTarget:
-    """Forces along molecular dynamics, as the audits saw them."""
+    """Forces along molecular dynamics, as the audits saw them; once, structures from elsewhere are learned, too."""
 
+    starts: Sequence[Start]
     settings: OTFSettings
-    wants_own_labels: bool = False
+
+    @property
+    def wants_own_labels(self) -> bool:
+        """Whether there is a pool."""
+        return self.settings.pool_labels > 0
 
     def verdict(self, potential: Potential, audits: Sequence[AuditError]) -> Verdict:
         """Return the worst of the newest audits; unknown while a temperature has none."""
@@ -90,9 +117,14 @@ class ForceTarget:
             worst = max(one.force_rmse_eV_per_A for one in audits)
         return Verdict(worst, self.settings.target_force_error_eV_per_A, 0.0, "eV/A")
 
-    def informative(self, potential: Potential, round_: int) -> list[Candidate]:
-        """Return nothing: where forces are wrong, only molecular dynamics tells."""
-        return []
+    def informative(self, potential: Potential, round_: int, trained: Sequence[Atoms]) -> Wanted:
+        """Return the most valuable of a pool; after it nothing: where forces are wrong, molecular dynamics tells."""
+        from mlip_autopipe.learning.pool import choose_from_pool
+
+        if round_ > 0 or not self.wants_own_labels:
+            return Wanted([])
+        candidates, remarks = choose_from_pool(self.starts, self.settings, potential, trained, round_)
+        return Wanted(candidates, tuple(remarks))
 
 
 @dataclass
@@ -123,7 +155,7 @@ class ElasticTarget:
         others = float(fit.stderr.max()) / largest
         return Verdict(model / largest, self.settings.target_property_error, others, "of the largest constant")
 
-    def informative(self, potential: Potential, round_: int) -> list[Candidate]:
+    def informative(self, potential: Potential, round_: int, trained: Sequence[Atoms]) -> Wanted:
         """Return the relaxed crystal under strains along the plan's directions."""
         from mlip_autopipe.analysis.elastic import strain_set
         from mlip_autopipe.reference.relax import relax_cell
@@ -131,7 +163,7 @@ class ElasticTarget:
         relaxed = relax_cell(self.primitive, potential.calculator(), self.relaxation).atoms
         amplitude = self.settings.property_strain * AMPLITUDE_STEPS[round_ % len(AMPLITUDE_STEPS)]
         strains = strain_set(self.elastic.directions, amplitude=amplitude, half_amplitude_check=False)
-        return [
+        cells = [
             candidate(
                 strained_cell(relaxed, strain),
                 "property",
@@ -140,6 +172,7 @@ class ElasticTarget:
             )
             for strain in strains
         ]
+        return Wanted(cells)
 
     def _fit(self, calculator: Calculator) -> ElasticFit:
         return measure_elastic(self.primitive, calculator, self.relaxation, self.elastic, self.rotations).fit
@@ -162,14 +195,14 @@ class VolumeTarget:
         error = float(np.sqrt(((lengths - mean) ** 2).mean()) / mean)
         return Verdict(error, self.settings.target_property_error, 0.0, "of the lattice constant")
 
-    def informative(self, potential: Potential, round_: int) -> list[Candidate]:
+    def informative(self, potential: Potential, round_: int, trained: Sequence[Atoms]) -> Wanted:
         """Return the relaxed crystal, compressed and stretched."""
         from mlip_autopipe.reference.relax import relax_cell
 
         relaxed = relax_cell(self.primitive, potential.calculator(), self.relaxation).atoms
         amplitude = self.settings.property_strain * AMPLITUDE_STEPS[round_ % len(AMPLITUDE_STEPS)]
         hydrostatic = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-        return [
+        cells = [
             candidate(
                 strained_cell(relaxed, sign * amplitude * hydrostatic),
                 "property",
@@ -178,6 +211,7 @@ class VolumeTarget:
             )
             for sign in (-1.0, 1.0)
         ]
+        return Wanted(cells)
 
     def _length(self, calculator: Calculator) -> float:
         from mlip_autopipe.reference.relax import relax_cell

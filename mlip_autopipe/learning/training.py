@@ -70,8 +70,10 @@ def learn(
         return Lesson(potential, potential.fit(TrainingSet.of(one.configuration for one in everything())), [])
     fresh = []
     for one in newest:
-        if one.used.origin in FRESH:
+        if one.used.origin in (*FRESH, "pool"):
             fresh.append(judge(potential, one))
+        if one.used.origin in FRESH:
+            # frames of the pool are none of those that the watch sees, and do not calibrate it
             potential.observe(one.configuration, generation=generation)
     report = potential.add([one.configuration for one in newest])
     if report.reselect:
@@ -100,6 +102,7 @@ def judge(potential: Potential, one: Labelled) -> FreshError:
     return FreshError(
         label_id=used.label_id,
         origin=used.origin,
+        start=used.start,
         temperature_K=used.temperature_K,
         atoms=int(counting.sum()),
         energy_error_eV_per_atom=energy,

@@ -20,6 +20,8 @@ CrystalStructure = Literal["sc", "fcc", "bcc", "hcp", "diamond", "rocksalt", "ce
 CRYSTAL_STRUCTURES: tuple[str, ...] = get_args(CrystalStructure)
 
 COMPOSITION_TOLERANCE = 1e-3
+SYMBOLIC = ("elements", "composition", "composition_range", "crystal_structure")
+"""Keys that describe the material without a file."""
 
 
 class TargetSystem(StrictModel):
@@ -28,6 +30,10 @@ class TargetSystem(StrictModel):
     elements: list[str] | None = Field(None, description="Chemical symbols, in the order of the prototype's sites.")
     composition: dict[str, float] | None = Field(
         None, description="Atomic fractions by element; they sum to 1. Omit it for one element or a prototype."
+    )
+    composition_range: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="Least and largest atomic fraction by element, for goals that cover compositions; default 0 to 1.",
     )
     crystal_structure: CrystalStructure | None = Field(
         None, description="Prototype; omitted: the element's ground-state structure."
@@ -63,10 +69,26 @@ class TargetSystem(StrictModel):
             raise ValueError(f"composition sums to {total:g}; atomic fractions must sum to 1")
         return composition
 
+    @field_validator("composition_range")
+    @classmethod
+    def _holds_a_composition(
+        cls, limits: dict[str, tuple[float, float]] | None
+    ) -> dict[str, tuple[float, float]] | None:
+        if limits is None:
+            return None
+        for symbol, (low, high) in limits.items():
+            _require_element(symbol)
+            if not 0 <= low < high <= 1:
+                raise ValueError(
+                    f"composition_range gives {symbol} [{low:g}, {high:g}]; the limits are fractions between 0 and 1, "
+                    "the lower one first"
+                )
+        return limits
+
     @model_validator(mode="after")
     def _one_description(self) -> TargetSystem:
         if self.structure is not None:
-            given = [k for k in ("elements", "composition", "crystal_structure") if getattr(self, k) is not None]
+            given = [k for k in SYMBOLIC if getattr(self, k) is not None]
             if given:
                 raise ValueError(f"structure already says everything; remove {', '.join(given)} or structure")
             return self
@@ -74,12 +96,28 @@ class TargetSystem(StrictModel):
             if self.composition is None:
                 raise ValueError("give elements (for example [Al]) or structure (a POSCAR, CIF or extxyz file)")
             self.elements = list(self.composition)
+        if self.composition_range is not None:
+            self._check_range(self.elements, self.composition_range)
         if self.composition is not None and set(self.composition) != set(self.elements):
             raise ValueError(
                 f"composition is given for {sorted(self.composition)} but elements are {sorted(self.elements)}; "
                 "they must name the same symbols"
             )
         return self
+
+    def _check_range(self, elements: list[str], limits: dict[str, tuple[float, float]]) -> None:
+        if self.composition is not None:
+            raise ValueError("composition already says what the alloy is; remove it or composition_range")
+        if stray := sorted(set(limits) - set(elements)):
+            raise ValueError(f"composition_range names {', '.join(stray)}, which elements does not; add or remove it")
+        if len(elements) < 2:
+            raise ValueError(f"composition_range needs two elements or more but elements names only {elements[0]}")
+        least, most = (sum(limits.get(symbol, (0.0, 1.0))[k] for symbol in elements) for k in (0, 1))
+        if least > 1 or most < 1:
+            raise ValueError(
+                f"no composition lies within composition_range: the fractions sum to {least:g} at least and {most:g} "
+                "at most, and must sum to 1; widen the limits"
+            )
 
 
 class ReferenceRequest(StrictModel):

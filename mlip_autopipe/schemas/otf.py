@@ -6,14 +6,22 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from mlip_autopipe.schemas.base import IntMatrix3x3, StrictModel
+from mlip_autopipe.schemas.base import IntMatrix3x3, StrictModel, StructureDict
 
 OTF_VERSION: Final = 1
 
 Arm = Literal["active", "random"]
 Phase = Literal["label", "train", "explore", "refine", "held_out", "evaluate", "finished"]
-Origin = Literal["seed", "trigger", "guard", "audit", "property", "random", "held_out"]
+Origin = Literal["seed", "trigger", "guard", "audit", "property", "pool", "random", "held_out"]
 Ensemble = Literal["nvt_langevin", "npt", "npt_anisotropic"]
+
+
+class StartStructure(StrictModel):
+    """A crystal from which molecular dynamics starts."""
+
+    name: str = Field(min_length=1)
+    structure: StructureDict = Field(description="pymatgen Structure.as_dict().")
+    supercell: IntMatrix3x3 = Field(description="Rows: vectors of the MD cell in those of the structure.")
 
 
 class OTFSettings(StrictModel):
@@ -25,6 +33,10 @@ class OTFSettings(StrictModel):
     ensemble: Ensemble
     time_step_fs: float = Field(gt=0)
     supercell: IntMatrix3x3 = Field(description="Rows: vectors of the MD cell in those of the primitive start cell.")
+    others: list[StartStructure] = Field(
+        default_factory=list,
+        description="Other crystals, explored as the plan's own: further compositions of an alloy.",
+    )
     seed_structures: int = Field(ge=1, description="Strained and rattled cells, labelled before anything is trained.")
     defect_seeds: int = Field(ge=0, description="Seeds with a vacancy or an interstitial, in turn, beside the others.")
     seed_strain: float = Field(gt=0, lt=0.3, description="Largest strain component of the seeds.")
@@ -38,11 +50,22 @@ class OTFSettings(StrictModel):
     )
     audits_per_temperature: int = Field(ge=1, description="Audits in a row that must pass before the next temperature.")
     max_segments_per_temperature: int = Field(ge=1, description="Then the next temperature begins all the same.")
-    walkers: int = Field(ge=1, description="Independent runs; their labels are computed side by side.")
+    walkers: int = Field(ge=1, description="Independent runs per crystal; their labels are computed side by side.")
     max_generations: int = Field(ge=1)
     max_refinements: int = Field(ge=0, description="Rounds of labels for the property after exploration.")
     property_strain: float = Field(gt=0, lt=0.1, description="Principal strain of the property's training cells.")
     property_stress_weight: float = Field(gt=0, description="Weight of a property label's stress in the fit.")
+    pool_structures: int = Field(
+        ge=0, description="Generated per crystal and round: strained, scaled, rattled and defective cells."
+    )
+    pool_labels: int = Field(ge=0, description="Of them all, those whose labels say most; 0: no pool.")
+    pool_strain: float = Field(gt=0, lt=0.3, description="Largest strain component of the pool.")
+    melt_temperature_K: float | None = Field(
+        None, gt=0, description="Liquid and quenched frames, made with the current potential, join the pool."
+    )
+    surrogate: str | None = Field(
+        None, description="Model file that says which of the pool are absurd; None: the current potential."
+    )
     draws: int = Field(ge=2, description="Posterior samples for the model part of the property's error.")
     held_out: int = Field(ge=0, description="Labels at the end that are never trained on.")
     control_arm: Literal["none", "random"]
@@ -55,6 +78,7 @@ class Walker(StrictModel):
     """One run of molecular dynamics between jobs."""
 
     index: int
+    start: int = Field(0, description="0: the plan's own crystal; 1 and more: one of `others`.")
     temperature_index: int = 0
     attempt: int = Field(0, description="Grows when the run has to start again; part of its seed.")
     step: int = Field(0, description="Steps done at this temperature.")
@@ -73,6 +97,7 @@ class Candidate(StrictModel):
     origin: Origin
     detail: str = ""
     walker: int | None = None
+    start: int = Field(0, description="As in `Walker`.")
     temperature_K: float | None = None
     step: int | None = None
     predicted_max_std_eV_per_A: float | None = None
@@ -88,6 +113,7 @@ class UsedLabel(StrictModel):
     generation: int
     origin: Origin
     walker: int | None = None
+    start: int = 0
     temperature_K: float | None = None
     force_weights: list[float] | None = None
     energy_weight: float = 1.0
@@ -107,6 +133,7 @@ class AuditError(StrictModel):
     """How wrong the potential was on a frame that it had not been trained on and that it had not asked for."""
 
     temperature_K: float
+    start: int = 0
     generation: int
     force_rmse_eV_per_A: float
     predicted_rms_eV_per_A: float = Field(description="What the calibrated uncertainty said.")
@@ -141,10 +168,11 @@ class LearningState(StrictModel):
     refinements: int = 0
     judges: int = Field(0, description="Frames that judge the potential at the end whose labels were asked for.")
     md_steps: int = 0
-    audit_errors: list[AuditError] = Field(default_factory=list, description="The newest per temperature.")
+    audit_errors: list[AuditError] = Field(default_factory=list, description="The newest per crystal and temperature.")
     verdict: PropertyVerdict | None = Field(None, description="As last measured.")
     stop_reason: str | None = None
     missing: list[str] = Field(default_factory=list, description="What would have to be done for a better answer.")
+    remarks: list[str] = Field(default_factory=list, description="How structures were generated and chosen.")
     model: str = ""
     parameters: int = 0
     wall_s: dict[str, float] = Field(default_factory=dict, description="By phase, of this generation.")
@@ -161,6 +189,7 @@ class FreshError(StrictModel):
 
     label_id: str
     origin: Origin
+    start: int = 0
     temperature_K: float | None = None
     atoms: int
     energy_error_eV_per_atom: float | None = None
@@ -218,6 +247,9 @@ class ForceErrors(StrictModel):
     energy_rmse_eV_per_atom: float | None = None
     stress_rmse_GPa: float | None = None
     coverage_90: float | None = Field(None, description="Atoms inside the stated 90 % interval.")
+    covered: list[tuple[int, int]] = Field(
+        default_factory=list, description="Atoms inside the stated 90 % interval and all that count, per label."
+    )
 
 
 class OTFDocument(StrictModel):
@@ -243,8 +275,12 @@ class OTFDocument(StrictModel):
     md_steps: int
     labelled_fraction_of_md: float | None = Field(description="Labels taken from molecular dynamics over its steps.")
     temperatures_K: list[float]
+    others: list[str] = Field(default_factory=list, description="Names of the further crystals, `start` 1 and more.")
     coverage_90: float | None
     coverage_labels: int
+    covered: list[tuple[int, int]] = Field(
+        default_factory=list, description="As in ForceErrors, of each fresh label after calibration began."
+    )
     calibration_factor: float
     audit_errors: list[AuditError]
     verdict: PropertyVerdict | None = None
@@ -255,4 +291,5 @@ class OTFDocument(StrictModel):
     n_reference_calculations: int
     stop_reason: str
     missing: list[str] = Field(default_factory=list)
+    remarks: list[str] = Field(default_factory=list, description="How structures were generated and chosen.")
     warnings: list[str] = Field(default_factory=list)

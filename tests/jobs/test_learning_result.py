@@ -12,7 +12,6 @@ from ase.units import GPa
 from mlip_autopipe.jobs.blobs import BlobStore
 from mlip_autopipe.jobs.learning_result import Judgement, force_errors, generation_document, otf_document, samples
 from mlip_autopipe.jobs.learning_run import LearningRun
-from mlip_autopipe.learning.seeds import md_cell
 from mlip_autopipe.learning.training import Labelled, Lesson
 from mlip_autopipe.potentials.base import FitReport, ForceField, Prediction
 from mlip_autopipe.potentials.calibration import GAUSSIAN_RATIO
@@ -125,13 +124,12 @@ class TestRandomArm:
         before = loop.state.model_copy(
             update={"used": [one for one in ran.state.used if one.origin not in ("random", "held_out")]}
         )
-        cell = md_cell(loop.primitive, loop.settings)
-        found = samples(potential, loop.settings, cell, before)
+        found = samples(potential, loop.settings, loop.starts, before)
         assert [one.origin for one in found].count("held_out") == 2
         random = [one for one in found if one.origin == "random"]
         assert {one.temperature_K for one in random} == {300.0, 900.0}
-        assert found == samples(potential, loop.settings, cell, before)
-        others = samples(potential, loop.settings.model_copy(update={"seed": 1}), cell, before)
+        assert found == samples(potential, loop.settings, loop.starts, before)
+        others = samples(potential, loop.settings.model_copy(update={"seed": 1}), loop.starts, before)
         assert all(a.structure != b.structure for a, b in zip(found, others, strict=True))
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mlip_autopipe.jobs.blobs import BlobStore
-from mlip_autopipe.jobs.learning_run import LearningRun, atoms_of_candidate, primitive_atoms
+from mlip_autopipe.jobs.learning_run import LearningRun, atoms_of_candidate
 from mlip_autopipe.jobs.records import RecordError, RunRecords
 from mlip_autopipe.learning.candidates import NOT_TRAINED, candidate
+from mlip_autopipe.learning.starts import primitive_atoms
 from mlip_autopipe.potentials.registry import load_potential
 from mlip_autopipe.reference.documents import documents_of
 from mlip_autopipe.schemas.otf import LearningState, Walker
@@ -116,7 +117,7 @@ class TestPhases:
 
     def test_a_walker_that_waits_for_its_label_does_not_move(self, loop):
         run = taught(loop(walkers=2))
-        run.state.pending = [candidate(run.primitive, "trigger", walker=0)]
+        run.state.pending = [candidate(run.starts[0].primitive, "trigger", walker=0)]
         assert run.explore()
         assert [walker.step for walker in stored(run).walkers] == [0, 20]
         assert len(stored(run).pending) == 2

@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from mlip_autopipe.analysis.symmetry import crystal_symmetry
 from mlip_autopipe.flows.otf import reserved_labels
 from mlip_autopipe.jobs import potential_elastic
-from mlip_autopipe.jobs.learning_run import primitive_atoms
 from mlip_autopipe.learning.elastic_property import measure_elastic
+from mlip_autopipe.learning.starts import primitive_atoms
 from mlip_autopipe.schemas.elastic import ElasticDocument
 from tests.learning.calculators import COMPUTED, WatchedEMT
 from tests.learning.tiny import Ran, run, tiny_plan

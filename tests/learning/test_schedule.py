@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more, unaudited
-from mlip_autopipe.schemas.otf import AuditError, FreshError, Walker
+from mlip_autopipe.schemas.otf import AuditError, FreshError, StartStructure, Walker
 from tests.learning.tiny import tiny_settings
 
 SETTINGS = tiny_settings(
@@ -141,3 +141,23 @@ class TestAudits:
         assert unaudited([], SETTINGS) == [300.0, 600.0]
         assert unaudited([self.OLD], SETTINGS) == [600.0]
         assert unaudited([self.OLD, self.OLD.model_copy(update={"temperature_K": 600.0})], SETTINGS) == []
+
+
+class TestSeveralCrystals:
+    GOLD = StartStructure(
+        name="gold", structure={"@module": "m", "@class": "c"}, supercell=((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    )
+    BOTH = SETTINGS.model_copy(update={"others": [GOLD]})
+
+    def test_every_crystal_has_its_own_walkers_which_stay_with_it(self):
+        walkers = first_walkers(self.BOTH)
+        assert [(one.index, one.start) for one in walkers] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+        assert [one.start for one in once_more(walkers, self.BOTH)] == [0, 0, 1, 1]
+        assert after(walker(passed=1, segments=1, start=1), 0.01, self.BOTH).start == 1
+
+    def test_audits_are_kept_for_each_and_a_temperature_that_one_of_them_lacks_is_named(self):
+        fresh = [audit(0.02), audit(0.03).model_copy(update={"start": 1}), audit(0.04, 600.0)]
+        found = newest_audits([], fresh, 7)
+        assert [(one.start, one.temperature_K) for one in found] == [(0, 300.0), (0, 600.0), (1, 300.0)]
+        assert unaudited(found, self.BOTH) == [600.0]
+        assert unaudited(found, SETTINGS) == []

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from mlip_autopipe.jobs.learning_run import primitive_atoms
+from mlip_autopipe.learning.starts import primitive_atoms, starts_of
 from mlip_autopipe.learning.target import ElasticTarget, ForceTarget, Verdict, VolumeTarget, target_of
 from mlip_autopipe.potentials.dataset import atoms_of
 from mlip_autopipe.schemas.otf import AuditError
@@ -83,11 +83,11 @@ def test_more_labels_help_while_the_model_is_the_largest_part_and_beyond_its_tar
 )
 def test_every_goal_has_a_target(goal, kind):
     plan = tiny_plan("elastic").model_copy(update={"goal": goal})
-    assert isinstance(target_of(plan, primitive_atoms(plan.material.structure)), kind)
+    assert isinstance(target_of(plan, starts_of(plan)), kind)
 
 
 class TestForces:
-    TARGET = ForceTarget(tiny_settings(temperatures_K=[300.0, 900.0], target_force_error_eV_per_A=0.04))
+    TARGET = ForceTarget((), tiny_settings(temperatures_K=[300.0, 900.0], target_force_error_eV_per_A=0.04))
 
     def test_the_worst_newest_audit_decides(self):
         verdict = self.TARGET.verdict(Toy(), [audit(300.0, 0.01), audit(900.0, 0.03)])
@@ -101,7 +101,7 @@ class TestForces:
             assert not verdict.is_enough
 
     def test_only_dynamics_tells_more(self):
-        assert self.TARGET.informative(Toy(), 0) == []
+        assert self.TARGET.informative(Toy(), 0, []).candidates == []
         assert not self.TARGET.wants_own_labels
 
 
@@ -109,7 +109,7 @@ class TestElastic:
     @pytest.fixture
     def target(self) -> ElasticTarget:
         plan = tiny_plan("elastic", draws=2, property_strain=0.01, property_stress_weight=50.0)
-        found = target_of(plan, primitive_atoms(plan.material.structure))
+        found = target_of(plan, starts_of(plan))
         assert isinstance(found, ElasticTarget)
         return found
 
@@ -121,7 +121,7 @@ class TestElastic:
         assert "constant" in verdict.unit
 
     def test_labels_are_strains_of_the_relaxed_crystal_in_both_senses(self, target):
-        found = target.informative(Toy(), 0)
+        found = target.informative(Toy(), 0, []).candidates
         assert len(found) == 2 * len(target.elastic.directions)
         assert {one.stress_weight for one in found} == {50.0}
         assert {one.origin for one in found} == {"property"}
@@ -134,9 +134,9 @@ class TestElastic:
         assert np.abs(principal).max() == pytest.approx(0.01, rel=0.02)
 
     def test_each_round_shows_another_amplitude(self, target):
-        structures = [target.informative(Toy(), round_)[0].structure for round_ in range(5)]
+        structures = [target.informative(Toy(), round_, []).candidates[0].structure for round_ in range(5)]
         assert all(structures[i] != structures[j] for i in range(5) for j in range(i))
-        assert target.informative(Toy(), 5)[0].structure == structures[0]
+        assert target.informative(Toy(), 5, []).candidates[0].structure == structures[0]
 
 
 class TestVolume:
@@ -152,6 +152,6 @@ class TestVolume:
         assert verdict.error == pytest.approx(np.sqrt((off**2).mean()), rel=0.02)
 
     def test_labels_are_compressed_and_stretched(self, target):
-        volumes = [atoms_of(one.structure).get_volume() for one in target.informative(Toy(), 0)]
+        volumes = [atoms_of(one.structure).get_volume() for one in target.informative(Toy(), 0, []).candidates]
         assert len(volumes) == 2
         assert (volumes[1] / volumes[0]) ** (1 / 3) == pytest.approx(1.01 / 0.99, rel=1e-3)

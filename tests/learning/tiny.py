@@ -29,6 +29,8 @@ SMALL: dict[str, Any] = {
     "draws": 2,
     "held_out": 2,
     "max_refinements": 1,
+    "pool_labels": 0,
+    "melt_temperature_K": None,
     # otherwise the watch goes by measured time, and no run is like another
     "check_every": 5,
 }
