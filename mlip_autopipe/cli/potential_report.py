@@ -25,11 +25,14 @@ def show_potential(console: Console, document: Document) -> None:
     )
     target = MEV * document["target_force_error_eV_per_A"]
     table = Table(title=f"Force errors on labels before training (target {target:.0f} meV/A)", title_justify="left")
-    for column in ("temperature", "error meV/A", "stated meV/A"):
-        table.add_column(column, justify="right")
+    crystals = crystals_of(document)
+    several = len(crystals) > 1
+    for column in (*(["crystal"] if several else []), "temperature", "error meV/A", "stated meV/A"):
+        table.add_column(column, justify="left" if column == "crystal" else "right")
     for audit in learned["audit_errors"]:
         error, stated = MEV * audit["force_rmse_eV_per_A"], MEV * audit["predicted_rms_eV_per_A"]
-        table.add_row(f"{audit['temperature_K']:g} K", f"{error:.1f}", f"{stated:.1f}")
+        name = [escape(crystals[audit.get("start", 0)])] if several else []
+        table.add_row(*name, f"{audit['temperature_K']:g} K", f"{error:.1f}", f"{stated:.1f}")
     console.print(table)
     for name, words in (("held_out", "held-out labels"), ("control", "the same labels, random arm")):
         if (found := learned.get(name)) is not None:
@@ -37,8 +40,15 @@ def show_potential(console: Console, document: Document) -> None:
     if learned["coverage_90"] is not None:
         share, labels = 100 * learned["coverage_90"], learned["coverage_labels"]
         console.print(f"90 % interval of forces: held for {share:.0f} % of the atoms of {labels} fresh labels")
+    for remark in learned.get("remarks", []):
+        console.print(escape(remark))
     console.print(f"stopped because {learned['stop_reason']}")
     print_evidence(console, document)
+
+
+def crystals_of(document: Document) -> list[str]:
+    """Return the names of the crystals that were explored."""
+    return [document["formula"], *document["learned"].get("others", [])]
 
 
 def flat_potential(document: Document) -> Document:
@@ -74,20 +84,26 @@ def plot_potential(document: Document, path: Path) -> Path:
 
 
 def _draw_errors(axes: Any, document: Document) -> None:
-    audits = document["learned"]["audit_errors"]
-    kelvin = [one["temperature_K"] for one in audits]
-    for key, style, words in (
-        ("force_rmse_eV_per_A", "o-", "error on audits, before training on them"),
-        ("predicted_rms_eV_per_A", "s--", "what the potential stated"),
-    ):
-        axes.plot(kelvin, [MEV * one[key] for one in audits], style, label=words)
+    crystals = crystals_of(document)
+    for start, name in enumerate(crystals):
+        audits = [one for one in document["learned"]["audit_errors"] if one.get("start", 0) == start]
+        kelvin = [one["temperature_K"] for one in audits]
+        for key, style, words in (
+            ("force_rmse_eV_per_A", "o-", "error on audits, before training on them"),
+            ("predicted_rms_eV_per_A", "s--", "what the potential stated"),
+        ):
+            # several crystals: colours name them, line styles what is drawn
+            look = {} if len(crystals) == 1 else {"color": f"C{start}"}
+            label = words if len(crystals) == 1 else (f"{name}, {words}" if start == 0 else name)
+            shown = label if key == "force_rmse_eV_per_A" or start == 0 else None
+            axes.plot(kelvin, [MEV * one[key] for one in audits], style, label=shown, **look)
     axes.axhline(MEV * document["target_force_error_eV_per_A"], color="tab:red", lw=1, label="target")
     if document["force_rmse_eV_per_A"] is not None:
         axes.axhline(MEV * document["force_rmse_eV_per_A"], color="tab:green", lw=1, ls=":", label="held-out labels")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("temperature (K)")
     axes.set_ylabel("force error per component (meV/Å)")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small")
 
 
 REPORT = GoalReport(show=show_potential, flatten=flat_potential, draw=plot_potential, figure="potential.png")

@@ -18,8 +18,15 @@ ALLOY_ATOMS = 32
 IDENTITY = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
-def own_alloy(target: TargetSystem, goal: Goal) -> Alloy | None:
+def own_alloy(target: TargetSystem, goal: Goal, choices: Choices) -> Alloy | None:
     """Return the random alloy that the user asks for, in the middle of its range if it is one; None: no alloy.
+
+    Parameters
+    ----------
+    target, goal
+        What the user asks for.
+    choices
+        Takes warnings.
 
     Raises
     ------
@@ -44,6 +51,11 @@ def own_alloy(target: TargetSystem, goal: Goal) -> Alloy | None:
         raise InvalidInputError(
             f"{what}; goal {goal} needs its composition: add composition "
             f"({', '.join(f'{symbol}: {1 / len(target.elements):.2g}' for symbol in target.elements)}, for example)"
+        )
+    if goal == "equilibrate":
+        choices.warn(
+            "lattice parameters are those of one quasirandom cell, which has no symmetry; what holds for the alloy are "
+            "volume per atom, density and volumetric expansion"
         )
     return _in_cell(target, target.composition or composition_grid(target.elements, target.composition_range)[0])
 

@@ -69,7 +69,7 @@ class HeuristicEngine:
         engine = engine_class(user_config.reference.engine)
         choices = Choices(Overrides(user_config.overrides))
         target = user_config.target_system
-        alloy = own_alloy(target, goal)
+        alloy = own_alloy(target, goal, choices)
         material, structure = choose_material(target, choices, alloy=alloy, has_electrons=not engine.cheap)
         electronic = choose_electronic(
             structure,

@@ -216,7 +216,8 @@ def _rms(values: np.ndarray) -> float:
 def _warnings(state: LearningState, settings: OTFSettings, better: bool | None) -> list[str]:
     found = [
         f"at {one.temperature_K:g} K the newest audit{_of(one.start, settings)} had a force error of "
-        f"{1e3 * one.force_rmse_eV_per_A:.0f} meV/A, more than the target of {1e3 * settings.target_force_error_eV_per_A:.0f}"
+        f"{1e3 * one.force_rmse_eV_per_A:.0f} meV/A, "
+        f"more than the target of {1e3 * settings.target_force_error_eV_per_A:.0f}"
         for one in state.audit_errors
         if one.force_rmse_eV_per_A > settings.target_force_error_eV_per_A
     ]

@@ -127,6 +127,11 @@ def test_goals_that_are_available_have_makers():
          "random alloy"),
         ({"elements": ["Na", "Cl"], "composition": {"Na": 0.25, "Cl": 0.75}, "crystal_structure": "rocksalt"},
          "elastic", "random alloy"),
+        ({"elements": ["Cu", "Au"], "crystal_structure": "fcc"}, "equilibrate", r"add composition \(Cu: 0.5, Au: 0.5"),
+        ({"elements": ["Na", "Cl"], "crystal_structure": "rocksalt", "composition_range": {"Na": [0.2, 0.5]}},
+         "potential", "element's prototype"),
+        ({"elements": ["Cu", "Au"], "crystal_structure": "fcc", "composition_range": {"Au": [0.2, 0.5]}},
+         "equilibrate", "no meaning for goal equilibrate"),
         ({"elements": ["Na", "Cl"]}, "elastic", "add crystal_structure"),
         ({"elements": ["Al"], "crystal_structure": "rocksalt"}, "elastic", "needs two elements"),
         ({"elements": ["O"]}, "elastic", "is a molecule"),
@@ -269,3 +274,44 @@ def test_a_value_inside_a_group_of_the_default_engine():
     assert config.reference.parameters["smearing"]["width"] == 0.2
     with pytest.raises(InvalidInputError, match=r"did you mean reference\.parameters\.smearing\.width"):
         HeuristicEngine().expand(parse_user_config({**data, "overrides": {"reference.parameters.smearing.widht": 0.2}}))
+
+
+class TestAlloys:
+    ALLOY = {"elements": ["Cu", "Au"], "crystal_structure": "fcc"}  # noqa: RUF012
+
+    def test_a_potential_without_a_composition_covers_all(self, expand):
+        plan = expand(self.ALLOY, simulation_goal="potential", reference=EMT)
+        assert plan.material.formula == "CuAu"
+        assert plan.material.n_atoms == 32
+        names = [one.name for one in plan.otf.others]
+        assert names == ["Cu1 (fcc)", "Au1 (fcc)", "Cu24Au8 (fcc)", "Cu8Au24 (fcc)"]
+        sizes = [round(np.linalg.det(np.array(one.supercell))) for one in plan.otf.others]
+        assert sizes[2:] == [1, 1]
+        assert all(32 <= size <= 54 for size in sizes[:2])
+        assert plan.otf.ensemble == "npt"  # the quasirandom cells have no symmetry, the alloy's lattice has
+        assert plan.otf.seed_structures == 10
+        assert plan.otf.held_out == 10
+        assert plan.otf.pool_labels == 5
+        assert missing_reasons(plan) == []
+        assert "whole range" in plan.reasons["otf.others"].reason
+        assert plan.run_id == expand(self.ALLOY, simulation_goal="potential", reference=EMT).run_id
+
+    def test_a_composition_is_that_alloy_alone(self, expand):
+        target = {**self.ALLOY, "composition": {"Cu": 0.75, "Au": 0.25}}
+        plan = expand(target, simulation_goal="potential", reference=EMT)
+        assert plan.material.formula == "Cu3Au"
+        assert plan.otf.others == []
+        assert any("Cu24Au8 (fcc) is a guess" in warning for warning in plan.warnings)
+
+    def test_a_range_is_explored_within_its_limits(self, expand):
+        target = {**self.ALLOY, "composition_range": {"Au": [0, 0.5]}}
+        plan = expand(target, simulation_goal="potential", reference=EMT)
+        assert plan.material.formula == "Cu3Au"
+        assert [one.name for one in plan.otf.others] == [
+            "Cu1 (fcc)", "Cu16Au16 (fcc)", "Cu28Au4 (fcc)", "Cu20Au12 (fcc)"
+        ]  # fmt: skip
+
+    def test_equilibrate_says_what_a_quasirandom_cell_can_tell(self, expand):
+        target = {**self.ALLOY, "composition": {"Cu": 0.5, "Au": 0.5}}
+        plan = expand(target, simulation_goal="equilibrate", reference=EMT)
+        assert any("volume per atom, density" in warning for warning in plan.warnings)

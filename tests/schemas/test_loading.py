@@ -69,6 +69,24 @@ def check_sentence(error, *words):
         (changed(target_system={"composition": {"Al": float("nan")}}), ["finite number"]),
         (changed(target_system={"composition": ["Al"]}), ["key: value", "not a list"]),
         (changed(target_system={"elements": ["Al"], "composition": {"Cu": 1.0}}), ["must name the same symbols"]),
+        (changed(target_system={"elements": ["Al", "Cu"], "composition_range": {"Cu": [0.5, 0.2]}}), ["Cu", "lower one"]),
+        (changed(target_system={"elements": ["Al", "Cu"], "composition_range": {"Cu": [0, 2]}}), ["between 0 and 1"]),
+        (changed(target_system={"elements": ["Al", "Cu"], "composition_range": {"Au": [0, 1]}}), ["names Au"]),
+        (changed(target_system={"elements": ["Al"], "composition_range": {"Al": [0, 1]}}), ["only Al"]),
+        (
+            changed(target_system={"elements": ["Al", "Cu"], "composition_range": {"Al": [0, 0.2], "Cu": [0, 0.2]}}),
+            ["sum to 0 at least and 0.4 at most", "widen"],
+        ),
+        (
+            changed(
+                target_system={
+                    "elements": ["Al", "Cu"],
+                    "composition": {"Al": 0.5, "Cu": 0.5},
+                    "composition_range": {"Al": [0, 1]},
+                }
+            ),
+            ["remove it or composition_range"],
+        ),
         (changed(target_system={"elements": ["Al"], "crystal_structure": "FCC"}), ["did you mean 'fcc'?"]),
         (changed(target_system={"elements": ["Al"], "crystal_structure": "cubic"}), ["valid: sc, fcc, bcc"]),
         (changed(target_system={"elements": ["Al"], "structure": "POSCAR"}), ["remove elements or structure"]),
