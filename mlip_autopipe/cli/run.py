@@ -39,7 +39,7 @@ def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
         Exit code: 0 property stored, 1 failed, 3 ended without enough evidence, 130 interrupted.
     """
     from mlip_autopipe.cli.results import report
-    from mlip_autopipe.launch.runs import find_run, result_document
+    from mlip_autopipe.launch.runs import find_run, result_document, run_failures
 
     system = _checked_plan(input_file)
     _require_writable(out)
@@ -51,7 +51,8 @@ def run_input(input_file: Path, out: Path, launchpad_file: Path | None) -> int:
         print(f"interrupted; `mlip-auto run {input_file}` goes on from here")
         return EXIT_INTERRUPTED
     document = result_document(launchpad.db, system.run_id)
-    if document is None:
+    # a run that went on still has the result of before when it failed
+    if document is None or run_failures(launchpad.db, system.run_id):
         return _say_why_not(launchpad, system)
     code = report(document, out)
     if system.goal == "potential":
@@ -137,7 +138,7 @@ def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
         submit(launchpad, _workflow(system))
         return True
     if set(known.jobs) == {"COMPLETED"}:
-        print(f"run {system.run_id} is done already; showing its results")
+        _go_on(launchpad, system)
         return True
     if known.state in ("paused", "stopped"):
         print(f"run {system.run_id} is {known.state}; `lpad resume_wflows` or `lpad reignite_wflows` lets it go on")
@@ -147,6 +148,35 @@ def _submit(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:
     rerun = resume(launchpad, system.run_id)
     print(f"run {system.run_id} goes on" + (f"; jobs {rerun} run again" if rerun else ""))
     return True
+
+
+def _go_on(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> None:
+    """Let a run that ended at its budget go on if that was raised, and say what is done or would have to be."""
+    from mlip_autopipe.launch.jobstore import jobstore_for
+    from mlip_autopipe.launch.runs import go_on, result_document
+    from mlip_autopipe.reference.budget import refusal_of
+
+    run_id, result = system.run_id, result_document(launchpad.db, system.run_id)
+    if system.otf is None or result is None or result.get("state") == "done":
+        print(f"run {run_id} is done already; showing its results")
+        return
+    with jobstore_for(launchpad) as store:
+        refusal = refusal_of(store, run_id)
+    if refusal is None:
+        print(
+            f"run {run_id} is done already, and no limit of `resources` stopped it, so raising one would change "
+            "nothing; other settings, such as otf.max_refinements under `overrides`, make it another run, which finds "
+            "those labels of this one that it needs. Showing its results"
+        )
+    elif not refusal.is_lifted_by(system.budget):
+        print(
+            f"run {run_id} is done already: it stopped at its budget; raise resources.{refusal.name} above "
+            f"{refusal.limit:g} and run the same input again to let it go on. Showing its results"
+        )
+    else:
+        raised = f"resources.{refusal.name} was {refusal.limit:g} and is {getattr(system.budget, refusal.name):g} now"
+        go_on(launchpad, _workflow(system))
+        print(f"run {run_id} goes on with a larger budget: {raised}")
 
 
 def _run_rockets(location: LaunchPadLocation, launchpad: AutoPipeLaunchPad, system: SystemConfig) -> bool:

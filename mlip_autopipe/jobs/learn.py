@@ -29,6 +29,8 @@ LEAST_JOB_S = 10.0
 def start_learning(system: dict[str, Any], finish: str | None = None, reserve: int = 0) -> Response[Any]:
     """Keep the plan in the JobStore and begin; later jobs carry the run's name only.
 
+    A loop that had ended at its budget goes on if that is larger in this plan.
+
     Parameters
     ----------
     system
@@ -99,12 +101,16 @@ def _advance(run_id: str, finish: str | None, reserve: int, labelled: str = "") 
 
 
 def _advanced(run: LearningRun, finish: str | None, reserve: int, labelled: str) -> Response[Any]:
+    from mlip_autopipe.jobs.reopening import reopen_if_raised
+
     cheap, ends = run.system.reference.cheap, time.monotonic() + _seconds_for_this_job()
     began_at = run.state.generation
     while True:
         phase = run.state.phase
         if phase == "finished":
-            return _finished(run, finish)
+            # the budget may have been raised since: in the plan of a run that was ended, or while it ran
+            more = reopen_if_raised(run.store, run.system)
+            return _finished(run, finish) if more is None else Response(replace=_next(more, finish, reserve))
         if phase == "label" and not cheap and _round_of(run.state) != labelled:
             return _fan_out(run, finish, reserve)
         over = time.monotonic() > ends or run.state.generation - began_at >= run.settings.generations_per_job

@@ -24,6 +24,7 @@ from mlip_autopipe.jobs.superseded import remove_superseded
 from mlip_autopipe.learning.candidates import NOT_TRAINED, configuration_of
 from mlip_autopipe.learning.cutting import small_enough
 from mlip_autopipe.learning.exploration import explore, thinned
+from mlip_autopipe.learning.reopening import still_to_judge
 from mlip_autopipe.learning.schedule import after_audits, first_walkers, is_done, newest_audits, once_more, unaudited
 from mlip_autopipe.learning.seeds import seed_structures
 from mlip_autopipe.learning.starts import starts_of
@@ -207,7 +208,8 @@ class LearningRun:
             frames = samples(self.potential, self.settings, self.starts, state)
             # another number for each frame: around another atom
             frames = [
-                small_enough(one, self.settings, self.potential, state.generation + k) for k, one in enumerate(frames)
+                small_enough(one, self.settings, self.potential, state.generation + k)
+                for k, one in enumerate(still_to_judge(frames, state))
             ]
             state.pending = _first_of(frames[state.judges :])
             state.judges += len(state.pending)
@@ -263,6 +265,7 @@ class LearningRun:
         state = self.state
         if found.state == "no_budget":
             if state.after_label == "train":
+                state.refused.append(one)
                 state.stop_reason = state.stop_reason or found.reason
             else:
                 state.missing.append(f"a label ({one.origin}) was not computed: {found.reason}")
@@ -351,7 +354,9 @@ def atoms_of_candidate(one: Candidate) -> Atoms:
 
 def kept_for_the_end(state: LearningState, settings: OTFSettings) -> int:
     """Return how many calculations the loop leaves for the labels that judge its potential."""
-    return settings.held_out if state.after_label == "train" else 0
+    if state.after_label != "train":
+        return 0
+    return max(0, settings.held_out - sum(one.origin == "held_out" for one in state.used))
 
 
 def _first_of(candidates: list[Candidate]) -> list[Candidate]:

@@ -78,11 +78,16 @@ class NPTProduction:
         return self.crystal.repeated(self.settings.supercell)
 
     def progress(self, temperature_K: float) -> NPTProgress:
-        """Return where the run at a temperature stands."""
+        """Return where the run at a temperature stands; with another potential than before it begins anew."""
         found = self.records.find(f"npt:{temperature_K:g}")
-        if found is not None:
+        if found is not None and found.get("potential_sha256") in (None, self.potential_sha256):
             return NPTProgress.model_validate(found)
-        return NPTProgress(run_id=self.run_id, temperature_K=temperature_K, wanted_steps=self.settings.steps)
+        return NPTProgress(
+            run_id=self.run_id,
+            temperature_K=temperature_K,
+            potential_sha256=self.potential_sha256,
+            wanted_steps=self.settings.steps,
+        )
 
     def series(self, progress: NPTProgress) -> NPTSeries:
         """Return the frames of a run."""

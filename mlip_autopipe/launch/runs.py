@@ -27,7 +27,6 @@ Document = dict[str, Any]
 RUNS = "runs"
 """Collection with one document per submitted run; its unique ``_id`` keeps a run from being submitted twice."""
 
-_FAILED_RESULT = {"output.goal": {"$exists": True}, "output.state": "failed"}
 ACTIVE_STATES = ("RESERVED", "RUNNING")
 CLAIM_TIMEOUT_S = 30.0
 
@@ -113,6 +112,29 @@ def submit(launchpad: AutoPipeLaunchPad, workflow: Workflow) -> list[int]:
     return sorted(workflow.id_fw)
 
 
+def go_on(launchpad: AutoPipeLaunchPad, workflow: Workflow) -> bool:
+    """Store one more Workflow of a run all of whose jobs are COMPLETED, once.
+
+    Returns
+    -------
+    bool
+        False when the run goes on already (a simultaneous call); then nothing is stored.
+    """
+    from mlip_autopipe.reference.claims import Claims
+    from mlip_autopipe.reference.documents import LEDGER
+
+    run_id = workflow.metadata["run_id"]
+    claims = Claims(launchpad.db[LEDGER])
+    while True:
+        with claims.holding(f"go on:{run_id}") as mine:
+            if set(find_run(launchpad.db, run_id).jobs) != {"COMPLETED"}:
+                return False
+            if mine:
+                launchpad.add_wf(workflow)
+                return True
+        time.sleep(0.2)
+
+
 def list_runs(db: Database[Document]) -> list[RunSummary]:
     """Return all runs, the most recently updated first."""
     return _summaries(db, {"metadata.run_id": {"$exists": True}})
@@ -196,12 +218,20 @@ def _summaries(db: Database[Document], query: Mapping[str, Any]) -> list[RunSumm
         for firework in db["fireworks"].find({"fw_id": {"$in": nodes}}, {"fw_id": 1, "state": 1, "_id": 0})
     }
     # a property that did not pass its physics gates is stored, but the run did not succeed
-    unsound = set(db["outputs"].distinct("output.run_id", {"output.run_id": {"$in": list(by_run)}, **_FAILED_RESULT}))
+    unsound = {run_id for run_id, state in _result_states(db, list(by_run)).items() if state == "failed"}
     runs = [
         replace(run, state="failed") if run.state == "done" and run.run_id in unsound else run
         for run in (_summary(run_id, workflows, states) for run_id, workflows in by_run.items())
     ]
     return sorted(runs, key=lambda run: (run.updated, run.created), reverse=True)
+
+
+def _result_states(db: Database[Document], run_ids: list[str]) -> dict[str, str]:
+    """Return the state of each run's property document, the newest where a run went on."""
+    query = {"output.run_id": {"$in": run_ids}, "output.goal": {"$exists": True}}
+    fields = {"output.run_id": 1, "output.state": 1, "completed_at": 1}
+    found = db["outputs"].find(query, fields).sort("completed_at", 1)
+    return {one["output"]["run_id"]: one["output"].get("state", "") for one in found}
 
 
 def _summary(run_id: str, workflows: list[Document], states: Mapping[int, str]) -> RunSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlip_autopipe.errors import BudgetExhaustedError
@@ -14,6 +15,26 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.system import Budget
 
 SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a run was refused a calculation last.
+
+    Attributes
+    ----------
+    name
+        Of the limit, as in `Budget`.
+    limit
+        Its value then.
+    """
+
+    name: str
+    limit: float
+
+    def is_lifted_by(self, budget: Budget) -> bool:
+        """Whether another budget allows more."""
+        return bool(getattr(budget, self.name) > self.limit)
 
 
 class BudgetLedger:
@@ -56,7 +77,7 @@ class BudgetLedger:
         Raises
         ------
         BudgetExhaustedError
-            A limit is reached.
+            A limit is reached; `refusal_of` says which.
         """
         self._start()
         reserved = self._ledger.update_one(
@@ -72,12 +93,14 @@ class BudgetLedger:
             return
         calculations, hours = self.spent()
         if hours >= self.max_core_hours:
+            self._refuse("max_core_hours", self.max_core_hours)
             raise BudgetExhaustedError(
                 f"the budget of {self.max_core_hours:g} core-hours is spent ({hours:.3g} used); "
                 "raise resources.max_core_hours and run the same input again"
             )
         if self._ledger.count_documents({**self._key, "labels": label}):
             return  # reserved before by a worker that was lost
+        self._refuse("max_reference_calculations", self.max_reference_calculations)
         made = f"{calculations} made, {self.kept} kept for the end" if self.kept else f"{calculations} made"
         raise BudgetExhaustedError(
             f"the budget of {self.max_reference_calculations} reference calculations is spent ({made}); "
@@ -89,12 +112,26 @@ class BudgetLedger:
         self._start()
         self._ledger.update_one(self._key, {"$inc": {"core_s": float(core_time_s)}})
 
+    def _refuse(self, name: str, limit: float) -> None:
+        self._ledger.update_one(self._key, {"$set": {"refused": {"name": name, "limit": limit}}})
+
     def _start(self) -> None:
         """Make the counter document unless it is there."""
         from pymongo.errors import DuplicateKeyError
 
         with suppress(DuplicateKeyError):  # another worker was first
             self._ledger.update_one(self._key, {"$setOnInsert": {"n": 0, "core_s": 0.0, "labels": []}}, upsert=True)
+
+
+def refusal_of(store: JobStore, run_id: str) -> Refusal | None:
+    """Return at which limit a run was refused a calculation last, or None if it never was."""
+    found = (ledger_of(store).find_one({"_id": f"budget:{run_id}"}) or {}).get("refused")
+    return None if found is None else Refusal(**found)
+
+
+def forget_refusal(store: JobStore, run_id: str) -> None:
+    """Let a run that goes on with a larger budget have been refused nothing."""
+    ledger_of(store).update_one({"_id": f"budget:{run_id}"}, {"$unset": {"refused": 1}})
 
 
 def set_limits(store: JobStore, run_id: str, budget: Budget) -> None:

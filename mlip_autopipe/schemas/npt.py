@@ -18,6 +18,7 @@ class NPTProgress(StrictModel):
     kind: Literal["npt_run"] = "npt_run"
     run_id: str
     temperature_K: float = Field(gt=0)
+    potential_sha256: str | None = Field(None, description="That moves the atoms; a run with another begins anew.")
     state: Literal["running", "finished", "stopped"] = "running"
     reason: str = Field("", description="Why it was stopped before its end.")
     step: int = Field(0, ge=0, description="Steps done.")

@@ -165,6 +165,9 @@ class LearningState(StrictModel):
     used: list[UsedLabel] = Field(default_factory=list)
     trained: int = Field(0, description="The potential was trained on the first so many of `used`.")
     left_out: list[LeftOut] = Field(default_factory=list)
+    refused: list[Candidate] = Field(
+        default_factory=list, description="Structures of the loop without a label because the budget was spent."
+    )
     refinements: int = 0
     judges: int = Field(0, description="Frames that judge the potential at the end whose labels were asked for.")
     md_steps: int = 0

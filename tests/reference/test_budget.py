@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mlip_autopipe.errors import BudgetExhaustedError
-from mlip_autopipe.reference.budget import BudgetLedger
+from mlip_autopipe.reference.budget import BudgetLedger, Refusal, forget_refusal, refusal_of
+from mlip_autopipe.schemas.system import Budget
 
 
 def _ledger(store, n=3, hours=1.0, run="run-1"):
@@ -109,3 +110,33 @@ def _race(store, n_labels=40, limit=13):
 def test_eight_threads_never_exceed_it(live_jobstore):
     # on a server only: in memory nothing makes an update atomic, and several workers cannot share a memory anyway
     _race(live_jobstore)
+
+
+class TestRefusal:
+    def test_it_says_which_limit_and_how_much_it_was(self, memory_jobstore):
+        assert refusal_of(memory_jobstore, "run-1") is None
+        ledger = _ledger(memory_jobstore, n=1)
+        ledger.reserve("a")
+        assert refusal_of(memory_jobstore, "run-1") is None
+        with pytest.raises(BudgetExhaustedError):
+            ledger.reserve("b")
+        assert refusal_of(memory_jobstore, "run-1") == Refusal("max_reference_calculations", 1)
+        ledger.spend(7200.0)
+        with pytest.raises(BudgetExhaustedError):
+            ledger.reserve("b")
+        assert refusal_of(memory_jobstore, "run-1") == Refusal("max_core_hours", 1.0)
+        assert refusal_of(memory_jobstore, "run-2") is None
+        forget_refusal(memory_jobstore, "run-1")
+        assert refusal_of(memory_jobstore, "run-1") is None
+        assert ledger.spent()[0] == 1
+
+    def test_what_is_kept_for_the_end_is_no_smaller_limit(self, memory_jobstore):
+        limits = {"max_reference_calculations": 3, "max_core_hours": 1.0}
+        with pytest.raises(BudgetExhaustedError):
+            BudgetLedger(memory_jobstore, "run-1", **limits, kept=3).reserve("a")
+        assert refusal_of(memory_jobstore, "run-1") == Refusal("max_reference_calculations", 3)
+
+    @pytest.mark.parametrize(("calculations", "hours", "lifted"), [(5, 9.0, False), (6, 1.0, True), (4, 1.0, False)])
+    def test_only_a_larger_value_of_that_limit_lifts_it(self, calculations, hours, lifted):
+        budget = Budget(max_reference_calculations=calculations, max_core_hours=hours, cores=1)
+        assert Refusal("max_reference_calculations", 5).is_lifted_by(budget) is lifted
