@@ -31,7 +31,8 @@ def deliver() -> Iterator[Any]:
     records.save_learned(learned)
 
 
-GOOD: dict[str, Any] = {"coverage_90": 0.9, "coverage_labels": 20}
+GOOD: dict[str, Any] = {"covered": [(29, 32), (32, 32), (28, 32), (26, 32)] * 5}
+NOT_JUDGED: dict[str, Any] = {"held_out": None, "held_out_label_ids": []}
 
 
 def test_a_good_potential_is_done(deliver):
@@ -54,17 +55,37 @@ def test_the_card_knows_where_the_data_come_from(deliver):
 
 
 def test_an_uncertainty_that_does_not_hold_is_a_failure(deliver):
-    document = deliver(coverage_90=MIN_COVERAGE - 0.01, coverage_labels=20)
+    document = deliver(covered=[(18, 32), (14, 32), (20, 32), (12, 32), (16, 32)] * 2, **NOT_JUDGED)
     assert document.state == "failed"
     (gate,) = document.gates
     assert (gate.name, gate.passed) == ("uncertainty_holds", False)
-    assert "74 %" in gate.detail
+    assert "held for 50 +- 3 % of the atoms of 10 labels" in gate.detail
 
 
-def test_without_enough_labels_coverage_is_not_judged(deliver):
-    document = deliver(coverage_90=None, coverage_labels=0)
+def test_what_may_be_chance_does_not_fail_but_is_not_enough(deliver):
+    document = deliver(covered=[(32, 32), (32, 32), (4, 32)], **NOT_JUDGED)
+    assert document.state == "not_enough_evidence"
+    (gate,) = document.gates
+    assert gate.passed
+    assert "too few to tell whether by chance" in document.missing[0]
+
+
+@pytest.mark.parametrize("covered", [[], [(0, 32)]])
+def test_an_uncertainty_that_was_not_tested_has_passed_no_gate(deliver, covered):
+    document = deliver(covered=covered, **NOT_JUDGED)
+    assert document.state == "not_enough_evidence"
+    assert document.gates == []
+    assert "too few labels tell whether the stated uncertainty holds" in document.missing[0]
+    assert "otf.held_out" in document.missing[0]
+
+
+def test_held_out_labels_test_the_uncertainty_too(deliver):
+    learned = finished().learned
+    assert [atoms for _, atoms in learned.held_out.covered] == [4, 4]
+    held_out = learned.held_out.model_copy(update={"covered": [(30, 32)] * 8})
+    document = deliver(covered=[(31, 32)] * 2, held_out=held_out)
     assert document.state == "done"
-    assert "too few fresh labels" in document.gates[0].detail
+    assert "of 10 labels" in document.gates[0].detail
 
 
 def test_an_error_beyond_the_target_is_not_enough_whatever_the_audits_said(deliver):
@@ -82,6 +103,6 @@ def test_what_the_loop_missed_is_handed_on(deliver):
 
 
 def test_without_held_out_labels_the_audits_decide(deliver):
-    document = deliver(**GOOD, held_out=None, held_out_label_ids=[])
+    document = deliver(**GOOD, **NOT_JUDGED)
     assert document.force_rmse_eV_per_A is None
     assert document.state == "done"
