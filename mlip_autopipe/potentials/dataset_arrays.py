@@ -66,5 +66,10 @@ def training_from_arrays(label_ids: list[str | None], arrays: Mapping[str, NDArr
     return TrainingSet.of(found)
 
 
+def below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin with ``prefix/``, without it."""
+    return {key[len(prefix) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{prefix}/")}
+
+
 def _known(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return None if np.isnan(values).all() else values

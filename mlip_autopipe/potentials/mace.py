@@ -31,7 +31,7 @@ from mlip_autopipe.potentials.base import (
 from mlip_autopipe.potentials.blob import pack, unpack
 from mlip_autopipe.potentials.calibration import Calibration
 from mlip_autopipe.potentials.dataset import Configuration, TrainingSet
-from mlip_autopipe.potentials.dataset_arrays import training_arrays, training_from_arrays
+from mlip_autopipe.potentials.dataset_arrays import below, training_arrays, training_from_arrays
 from mlip_autopipe.potentials.errors import PotentialFileError, PredictionError, TrainingError
 from mlip_autopipe.potentials.mace_committee import MaceCommittee, MaceForceField, choose_device
 from mlip_autopipe.potentials.mace_labels import atomic_energies, check_training, training_errors
@@ -248,16 +248,16 @@ class MacePotential(Potential):
         # not through the constructor: the foundation model is needed for another fit only
         found.settings = MaceSettings(**header["settings"])
         found.calibration = Calibration.model_validate(header["calibration"])
-        shared = _below(_SHARED, arrays)
+        shared = below(_SHARED, arrays)
         models = [
-            ModelData(architecture, shared | _below(f"member-{index}", arrays))
+            ModelData(architecture, shared | below(f"member-{index}", arrays))
             for index, architecture in enumerate(header["architecture"])
         ]
         if len(models) != found.settings.members or not all(model.is_finite for model in models):
             raise ValueError("members are missing or not finite")
         found._trained = _Trained(
             found._committee(models),
-            training_from_arrays(header["label_ids"], _below("training", arrays)),
+            training_from_arrays(header["label_ids"], below("training", arrays)),
             float(header["noise_eV_per_A"]),
             int(header["configurations_at_fit"]),
             header["foundation_sha256"],
@@ -380,10 +380,6 @@ def _name(models: Sequence[ModelData]) -> str:
 
 def _alone(model: ModelData, dtype: str, device: str) -> MaceForceField:
     return MaceForceField(MaceCommittee([model], zbl=None, dtype=dtype, device=device), np.ones(1))
-
-
-def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {key[len(prefix) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{prefix}/")}
 
 
 def _bias(degrees: int) -> float:

@@ -2,13 +2,13 @@
 
 Evidence chooses the strength of the prior, the noise of energies, forces and stresses, and the feature set among a
 ladder of growing size. More labels are added to the normal equations, exactly. The posterior is Gaussian in closed
-form; force uncertainty and samples come from it.
+form; force uncertainty comes from it, samples from it and from how much each label moves the fit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,9 @@ from mlip_autopipe.potentials.bayesian_ridge import KINDS, BayesianRidge, Normal
 from mlip_autopipe.potentials.blob import pack, unpack
 from mlip_autopipe.potentials.calibration import Calibration
 from mlip_autopipe.potentials.dataset import Configuration, TrainingSet, composition, least_squares_atomic_energies
+from mlip_autopipe.potentials.dataset_arrays import below, training_arrays, training_from_arrays
 from mlip_autopipe.potentials.errors import PotentialFileError, PredictionError, TrainingError
+from mlip_autopipe.potentials.jackknife import changes_without, draw_around
 from mlip_autopipe.potentials.polymlp_features import (
     ASE_VOIGT,
     FeatureSet,
@@ -40,6 +42,14 @@ from mlip_autopipe.potentials.polymlp_features import (
     feature_rows,
     parameters,
     polymlp_structure,
+)
+from mlip_autopipe.potentials.polymlp_observations import (
+    VOIGT,
+    Observations,
+    Targets,
+    in_units_of_noise,
+    observations,
+    targets_of,
 )
 from mlip_autopipe.potentials.zbl import ZBL
 
@@ -52,6 +62,7 @@ DEFAULT_CUTOFF_A: Final = 6.0
 LARGEST_FEATURE_SET: Final = 1400
 _GROWTH_BEFORE_RESELECTION = 1.25
 _DRAWS = 8
+_TRAINING = "training"
 _SMALL, _CHEAP = 300, 600
 
 
@@ -101,20 +112,11 @@ class PolymlpModel(ForceField):
         total = energy + base_energy + composition(atoms, self._elements) @ self.coefficients[-len(self._elements) :]
         stress = np.zeros(6)
         if atoms.pbc.all():
-            stress = -(np.asarray(virial)[ASE_VOIGT] + _voigt(base_virial)) / structure.volume
+            stress = -(np.asarray(virial)[ASE_VOIGT] + base_virial[VOIGT]) / structure.volume
         all_forces = np.asarray(forces).T + base_forces
         if not (np.isfinite(total) and np.isfinite(all_forces).all() and np.isfinite(stress).all()):
             raise PredictionError("the potential's energy or forces are not finite; are two atoms on one place?")
         return Prediction(float(total), all_forces, stress)
-
-
-@dataclass(eq=False)
-class _Targets:
-    # what the features must explain: labels less the baseline and the atomic energies; energy per atom
-    counts: FloatArray
-    energy: float | None = None
-    forces: FloatArray | None = None
-    stress: FloatArray | None = None
 
 
 @dataclass(eq=False)
@@ -124,8 +126,10 @@ class _Trained:
     reference_eV: FloatArray
     ridge: BayesianRidge
     posterior: Posterior
-    configurations: int
+    training: TrainingSet
     configurations_at_choice: int
+    changes: FloatArray | None = None
+    """By how much the mean moves without each label; computed when it is asked for."""
 
 
 class PolymlpPotential(Potential):
@@ -234,8 +238,15 @@ class PolymlpPotential(Potential):
         return np.asarray(np.sqrt(variance + trained.posterior.noise.get("force", 0.0) ** 2))
 
     def draw(self, n: int, seed: int) -> list[ForceField]:
-        """Return n samples of the posterior, widened by the factor that calibration found for forces."""
-        return self._samples_of(n, seed, self.calibration.factor)
+        """Return n samples around the fit: what the posterior leaves open, and how much each label alone moves it.
+
+        The second part (see `jackknife`) holds where the features cannot describe the reference, too; it takes the
+        features of all labels, once per fit.
+        """
+        trained = self._require()
+        with _calm_blas():
+            drawn = draw_around(trained.posterior, self._changes(), n, seed)
+        return [self._with(coefficients) for coefficients in drawn]
 
     def describe(self) -> ModelDescription:
         """Return the feature set, its size and the baseline."""
@@ -254,10 +265,12 @@ class PolymlpPotential(Potential):
         )
 
     def save(self) -> Blob:
-        """Return coefficients, posterior, normal equations and calibration as bytes."""
+        """Return coefficients, posterior, normal equations, training set and calibration as bytes."""
         trained = self._require()
         posterior = trained.posterior
-        arrays = {"mean": posterior.mean, "factor": _upper(posterior.factor), "reference_eV": trained.reference_eV}
+        label_ids, labels = training_arrays(trained.training)
+        arrays = {f"{_TRAINING}/{key}": array for key, array in labels.items()}
+        arrays |= {"mean": posterior.mean, "factor": _upper(posterior.factor), "reference_eV": trained.reference_eV}
         sums: dict[str, Any] = {}
         for kind, one in trained.ridge.sums.items():
             sums[kind] = {"square": one.square, "count": one.count, "log_weight": one.log_weight}
@@ -278,7 +291,8 @@ class PolymlpPotential(Potential):
             "log_evidence": posterior.log_evidence,
             "effective_parameters": posterior.effective_parameters,
             "sums": sums,
-            "configurations": [trained.configurations, trained.configurations_at_choice],
+            "label_ids": label_ids,
+            "configurations_at_choice": trained.configurations_at_choice,
             "calibration": self.calibration.model_dump(mode="json"),
         }
         blob = Blob(pack(self.name, header, arrays))
@@ -327,7 +341,9 @@ class PolymlpPotential(Potential):
             header["effective_parameters"],
         )
         ridge = BayesianRidge(size - len(elements), len(elements), sums=sums)
-        found._become(_Trained(features, elements, arrays["reference_eV"], ridge, posterior, *header["configurations"]))
+        training = training_from_arrays(header["label_ids"], below(_TRAINING, arrays))
+        at_choice = int(header["configurations_at_choice"])
+        found._become(_Trained(features, elements, arrays["reference_eV"], ridge, posterior, training, at_choice))
         return found
 
     def _fit(self, training: TrainingSet) -> FitReport:
@@ -349,11 +365,11 @@ class PolymlpPotential(Potential):
             if best is not None and not _worth_trying(size, best.ridge.count):
                 break
             ridge = BayesianRidge(size, len(elements))
-            self._accumulate(ridge, features, elements, training.configurations, targets)
+            _accumulate(ridge, observations(features, elements, training.configurations, targets))
             posterior = ridge.solve()
             tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
             if best is None or posterior.log_evidence > best.posterior.log_evidence:
-                best = _Trained(features, elements, reference, ridge, posterior, len(training), len(training))
+                best = _Trained(features, elements, reference, ridge, posterior, training, len(training))
                 worse = 0
             else:
                 worse += 1
@@ -374,7 +390,7 @@ class PolymlpPotential(Potential):
         sums = {kind: _copy(trained.ridge.sums[kind]) for kind in KINDS}
         ridge = BayesianRidge(trained.ridge.features, trained.ridge.free, sums=sums)
         targets = self._targets(configurations, trained.elements, trained.reference_eV)
-        self._accumulate(ridge, trained.features, trained.elements, configurations, targets)
+        _accumulate(ridge, observations(trained.features, trained.elements, configurations, targets))
         self._become(
             _Trained(
                 trained.features,
@@ -382,7 +398,7 @@ class PolymlpPotential(Potential):
                 trained.reference_eV,
                 ridge,
                 ridge.solve(),
-                trained.configurations + len(configurations),
+                trained.training + configurations,
                 trained.configurations_at_choice,
             )
         )
@@ -404,53 +420,27 @@ class PolymlpPotential(Potential):
         total[trained.ridge.features :] += trained.reference_eV
         return PolymlpModel(trained.features, trained.elements, total, self.zbl)
 
-    def _samples_of(self, n: int, seed: int, width: float) -> list[ForceField]:
-        posterior = self._require().posterior
-        drawn = posterior.mean + width * (posterior.draw(n, seed) - posterior.mean)
-        return [self._with(coefficients) for coefficients in drawn]
-
     def _variance_of_draws(self, atoms: Atoms) -> FloatArray:
         if not self._samples:
-            self._samples = self._samples_of(_DRAWS, 0, 1.0)
+            self._samples = [self._with(one) for one in self._require().posterior.draw(_DRAWS, 0)]
         forces = np.array([sample.predict(atoms).forces_eV_per_A for sample in self._samples])
         # the mean is known, so that nothing is lost by estimating it
         return np.asarray(((forces - self.predict(atoms).forces_eV_per_A) ** 2).mean(axis=(0, 2)))
 
-    def _accumulate(
-        self,
-        ridge: BayesianRidge,
-        features: FeatureSet,
-        elements: tuple[str, ...],
-        configurations: Sequence[Configuration],
-        targets: Sequence[_Targets],
-    ) -> None:
-        rows = feature_rows(features, elements, [one.atoms for one in configurations])
-        for one, target, x in zip(configurations, targets, rows, strict=True):
-            if target.energy is not None:
-                row = np.concatenate([x.energy, target.counts])[None] / len(one.atoms)
-                ridge.add("energy", row, np.array([target.energy]), np.array([one.energy_weight]))
-            if target.forces is not None:
-                weights = np.repeat(one.force_weights, 3)
-                ridge.add("force", _padded(x.forces, elements), target.forces, weights)
-            if target.stress is not None:
-                ridge.add("stress", _padded(x.stress, elements), target.stress, np.full(6, one.stress_weight))
-
     def _targets(
         self, configurations: Sequence[Configuration], elements: tuple[str, ...], reference: FloatArray
-    ) -> list[_Targets]:
-        return [self._target(one, elements, reference) for one in configurations]
+    ) -> list[Targets]:
+        return [targets_of(one, elements, reference, self.zbl) for one in configurations]
 
-    def _target(self, one: Configuration, elements: tuple[str, ...], reference: FloatArray) -> _Targets:
-        energy, forces, virial = ZBL(inner=self.zbl.inner, outer=self.zbl.outer).evaluate(one.atoms)
-        counts = composition(one.atoms, elements)
-        found = _Targets(counts)
-        if one.energy_eV is not None:
-            found.energy = float((one.energy_eV - energy - counts @ reference) / len(one.atoms))
-        if one.forces_eV_per_A is not None:
-            found.forces = (one.forces_eV_per_A - forces).ravel()
-        if one.stress_eV_per_A3 is not None and one.atoms.pbc.all():
-            found.stress = one.stress_eV_per_A3 + _voigt(virial) / one.atoms.get_volume()
-        return found
+    def _changes(self) -> FloatArray:
+        trained = self._require()
+        if trained.changes is None:
+            labels = trained.training.configurations
+            targets = self._targets(labels, trained.elements, trained.reference_eV)
+            seen = observations(trained.features, trained.elements, labels, targets)
+            noise = trained.posterior.noise
+            trained.changes = changes_without(trained.posterior, (in_units_of_noise(one, noise) for one in seen))
+        return trained.changes
 
     def _report(self, start: float, tried: list[dict[str, Any]]) -> FitReport:
         trained = self._require()
@@ -467,13 +457,13 @@ class PolymlpPotential(Potential):
             backend=self.name,
             model=trained.features.name,
             parameters=len(posterior.mean),
-            configurations=trained.configurations,
+            configurations=len(trained.training),
             wall_time_s=time.perf_counter() - start,
             rmse=rmse,
             effective_parameters=posterior.effective_parameters,
             log_evidence=posterior.log_evidence,
             candidates=tried,
-            reselect=trained.configurations >= _GROWTH_BEFORE_RESELECTION * trained.configurations_at_choice,
+            reselect=len(trained.training) >= _GROWTH_BEFORE_RESELECTION * trained.configurations_at_choice,
         )
 
 
@@ -494,12 +484,10 @@ def _worth_trying(features: int, observations: int) -> bool:
     return features <= observations and (features <= _CHEAP or 6 * features <= observations)
 
 
-def _padded(rows: FloatArray, elements: Sequence[str]) -> FloatArray:
-    return np.hstack([rows, np.zeros((len(rows), len(elements)))])
-
-
-def _voigt(matrix: FloatArray) -> FloatArray:
-    return np.array([matrix[0, 0], matrix[1, 1], matrix[2, 2], matrix[1, 2], matrix[0, 2], matrix[0, 1]])
+def _accumulate(ridge: BayesianRidge, labels: Iterable[Iterable[Observations]]) -> None:
+    for label in labels:
+        for one in label:
+            ridge.add(one.kind, one.x, one.y, one.weights)
 
 
 def _copy(sums: NormalEquations) -> NormalEquations:
