@@ -77,7 +77,8 @@ def alloy(crystal_structure: str, composition: Mapping[str, float], supercell: S
         )
         cell = found.atoms
     structure = AseAtomsAdaptor.get_structure(cell)
-    name = f"{structure.composition.formula.replace(' ', '')} ({crystal_structure})"
+    symbols = structure.composition.formula.replace(" ", "") if len(fractions) > 1 else next(iter(fractions))
+    name = f"{symbols} ({crystal_structure})"
     return Alloy(name, AseAtomsAdaptor.get_structure(parent), structure, guess)
 
 

@@ -84,7 +84,7 @@ class TestAlloy:
     def test_a_pure_element_is_its_primitive_cell(self):
         found = alloy("bcc", {"Fe": 1.0, "Cr": 0.0}, FCC_32)
         assert len(found.structure) == 1
-        assert found.name == "Fe1 (bcc)"
+        assert found.name == "Fe (bcc)"
 
     @settings(max_examples=5, deadline=None)
     @given(share=st.floats(0.05, 0.95))
