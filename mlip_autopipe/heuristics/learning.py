@@ -40,6 +40,7 @@ TARGET_FORCE_ERROR_EV_PER_A = 0.04
 TRIGGER_OVER_TARGET = 2.5
 TARGET_PROPERTY_ERROR: dict[Goal, float] = {"elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
 SEEDS = 6
+SEED_STRAIN = 0.04
 SEEDS_PER_CRYSTAL = 2
 SEGMENT_STEPS = {True: 500, False: 2000}
 """By cheap: beside a DFT label, molecular dynamics costs nothing."""
@@ -144,7 +145,7 @@ def choose_learning(
             if goal == "potential"
             else "the property is that of the perfect crystal",
         ),
-        seed_strain=choose("seed_strain", 0.04, "the guessed lattice constant may be off by some per cent"),
+        seed_strain=choose("seed_strain", SEED_STRAIN, "the guessed lattice constant may be off by some per cent"),
         seed_rattle_A=choose(
             "seed_rattle_A", round(0.06 * bond, 3), f"6 % of the bond of {bond:.2f} A, as near half its melting point"
         ),
@@ -189,6 +190,11 @@ def choose_learning(
             "held_out",
             max(HELD_OUT, 2 * crystals) if goal == "potential" or control == "random" else 0,
             "judge the potential at the end and are never trained on" if goal == "potential" else "the audits judge it",
+        ),
+        held_out_strain=choose(
+            "held_out_strain",
+            SEED_STRAIN if goal == "potential" else 0.0,
+            "as the seeds: the potential is to hold there, too" if goal == "potential" else "the property is at rest",
         ),
         control_arm=control,
         label_max_atoms=choose("label_max_atoms", 400 if cheap else 100, f"what {how} can take"),

@@ -13,6 +13,7 @@ from mlip_autopipe.learning.candidates import FRESH, NOT_TRAINED, candidate
 from mlip_autopipe.learning.exploration import sample_frames
 from mlip_autopipe.learning.schedule import unaudited
 from mlip_autopipe.learning.training import judge
+from mlip_autopipe.potentials.dataset import atoms_of
 from mlip_autopipe.schemas.otf import (
     Candidate,
     ForceErrors,
@@ -79,6 +80,8 @@ def samples(
     The random arm gets as many frames as the loop has labels beyond the seeds, so that both train on the same number.
     """
     found = _frames(potential, settings, starts, settings.held_out, "held_out", _HELD_OUT_STREAM)
+    if settings.held_out_strain:
+        found[1::2] = [_strained(one, settings, k) for k, one in enumerate(found[1::2])]
     if settings.control_arm == "random":
         trained = [one for one in state.used if one.origin not in NOT_TRAINED]
         wanted = sum(one.origin != "seed" for one in trained)
@@ -207,6 +210,15 @@ def _frames(
             detail = f"random frame{f' of {starts[k].name}' if len(starts) > 1 else ''} at {kelvin:g} K"
             found.append(candidate(atoms, origin, detail, start=k, temperature_K=kelvin))  # type: ignore[arg-type]
     return found
+
+
+def _strained(one: Candidate, settings: OTFSettings, number: int) -> Candidate:
+    from mlip_autopipe.generation.perturb import random_strains
+
+    rng = np.random.default_rng((settings.seed, _HELD_OUT_STREAM, number))
+    (atoms,) = random_strains(atoms_of(one.structure), 1, settings.held_out_strain, rng)
+    strained = candidate(atoms, "held_out", f"{one.detail}, strained")
+    return one.model_copy(update={"structure": strained.structure, "detail": strained.detail})
 
 
 def _rms(values: np.ndarray) -> float:

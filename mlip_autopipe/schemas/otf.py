@@ -68,6 +68,9 @@ class OTFSettings(StrictModel):
     )
     draws: int = Field(ge=2, description="Posterior samples for the model part of the property's error.")
     held_out: int = Field(ge=0, description="Labels at the end that are never trained on.")
+    held_out_strain: float = Field(
+        ge=0, lt=0.3, description="Every second of them is strained at random by at most so much; 0: none."
+    )
     control_arm: Literal["none", "random"]
     label_max_atoms: int = Field(ge=1, description="Larger frames are cut to a small cell around the unsure atom.")
     generations_per_job: int = Field(ge=1, description="Of a cheap reference, before the next job takes over.")

@@ -118,6 +118,22 @@ class TestRandomArm:
         assert any("the random arm got 3 of 9 labels" in sentence for sentence in ran.learned.missing)
         assert len(ran.computed) == 17
 
+    def test_every_second_frame_that_judges_can_be_strained(self, potential):
+        ran = finished()
+        loop = LearningRun(ran.store, ran.system.run_id)
+        plain = loop.settings.model_copy(update={"held_out": 4, "control_arm": "none"})
+        before = loop.state.model_copy(update={"used": []})
+        at_rest = samples(potential, plain, loop.starts, before)
+        found = samples(potential, plain.model_copy(update={"held_out_strain": 0.05}), loop.starts, before)
+        assert [one.structure == other.structure for one, other in zip(found, at_rest, strict=True)] == [
+            True, False, True, False
+        ]  # fmt: skip
+        for one, other in zip(found[1::2], at_rest[1::2], strict=True):
+            gradient = np.linalg.solve(other.structure["cell_A"], one.structure["cell_A"])
+            strain = (gradient + gradient.T) / 2 - np.eye(3)
+            assert 0.001 < np.abs(strain).max() <= 0.05 + 1e-9
+            assert one.temperature_K == other.temperature_K
+
     def test_frames_at_random_times_come_from_all_temperatures_and_are_the_same_again(self, potential):
         ran = finished()
         loop = LearningRun(ran.store, ran.system.run_id)

@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
     "defect_seeds": 0,
     "draws": 2,
     "held_out": 2,
+    "held_out_strain": 0.0,
     "max_refinements": 1,
     "pool_labels": 0,
     "melt_temperature_K": None,
