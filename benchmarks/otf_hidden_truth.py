@@ -104,8 +104,14 @@ def run(system: str, seed: int) -> dict[str, Any]:
     labels = otf.labels_by_origin
     in_loop = sum(n for origin, n in labels.items() if origin not in ("held_out", "random"))
     checks = len(document["reference_check"]["label_ids"])
-    # fresh labels that are the 10th or later label of the run
+    # fresh labels that are the 10th or later label of the run, and not chosen for their difficulty alone
     late = [f for g in generations for f in g.fresh_errors if g.labels >= 10]
+    # frames at random times that were never trained on: of the cell's size
+    held_out, size = (0, 0) if otf.held_out is None else (otf.held_out.labels, len(start.cell))
+    seen = sum(f.atoms for f in late) + held_out * size
+    covered = sum(f.covered_fraction * f.atoms for f in late)
+    if otf.held_out is not None:
+        covered += held_out * size * (otf.held_out.coverage_90 or 0.0)
     stated = document["independent_constants_GPa"]
     return {
         "system": system,
@@ -123,8 +129,10 @@ def run(system: str, seed: int) -> dict[str, Any]:
             name: (stated[name]["value"] - truth[name]) / stated[name]["stderr"] for name in stated if name in truth
         },
         "labelled_percent_of_md": 100 * (otf.labelled_fraction_of_md or 0.0),
-        "coverage_percent": 100 * _share(late) if late else None,
-        "coverage_labels": len(late),
+        "coverage_percent": 100 * covered / seen if seen else None,
+        "coverage_labels": len(late) + held_out,
+        "coverage_audits_percent": 100 * _share(late) if late else None,
+        "coverage_held_out_percent": None if otf.held_out is None else 100 * (otf.held_out.coverage_90 or 0.0),
         "fresh_labels": len(fresh),
         "generations": otf.generations,
         "md_steps": otf.md_steps,
@@ -205,8 +213,10 @@ def main() -> None:
     options = parser.parse_args()
     print("system seed labels | C %  (random) | a % (random) | F meV/A (random) | MD labelled % | coverage % | wall s")
     for system in options.systems:
+        rows = []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             one = run(system, seed)
+            rows.append(one)
             if options.json is not None:
                 with options.json.open("a") as stream:
                     stream.write(json.dumps(one, default=float) + "\n")
@@ -218,6 +228,14 @@ def main() -> None:
                 f"{one['coverage_percent'] or float('nan'):.1f} ({one['coverage_labels']}) | {one['wall_s']:.0f}",
                 flush=True,
             )
+        labels = sum(one["coverage_labels"] for one in rows)
+        covered = sum(one["coverage_labels"] * (one["coverage_percent"] or 0.0) for one in rows) / max(1, labels)
+        sigma = np.array([list(one["stated_error_sigma"].values()) for one in rows])
+        print(
+            f"{system:6s} all: coverage {covered:.1f} % of {labels} labels; true error over stated one, root mean square "
+            f"over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
