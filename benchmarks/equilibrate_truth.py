@@ -148,11 +148,12 @@ def compare(system: str, seed: int, kelvin: float, longer: int) -> dict[str, Any
         "wall_s": wall,
     }
     print(
-        f"{system:3s} {seed:4d} {row['state']:8s} {row['labels']:3d} labels | length "
-        f"{row['length_error_percent']:+.4f} % (stated {row['stated_percent']:.4f} %, {row['length_sigma']:+.1f} errors) | "
-        f"expansion {row['expansion_1e6']:.2f}({row['expansion_stated_1e6']:.2f}), truth "
-        f"{row['expansion_truth_1e6']:.2f}({row['expansion_truth_stderr_1e6']:.2f}) 1e-6/K "
-        f"({row['expansion_sigma']:+.1f} errors) | {wall:.0f} s",
+        f"{system:3s} {seed:4d} {row['state']:8s} {row['labels']:3d} labels | "
+        f"length {row['length_error_percent']:+.4f} % (stated {row['stated_percent']:.4f} %, "
+        f"{row['length_sigma']:+.1f} errors) | "
+        f"expansion {row['expansion_1e6']:.2f}({row['expansion_stated_1e6']:.2f}), "
+        f"truth {row['expansion_truth_1e6']:.2f}({row['expansion_truth_stderr_1e6']:.2f}) 1e-6/K, "
+        f"{row['expansion_sigma']:+.1f} errors | {wall:.0f} s",
         flush=True,
     )
     return row

@@ -232,8 +232,8 @@ def main() -> None:
         covered = sum(one["coverage_labels"] * (one["coverage_percent"] or 0.0) for one in rows) / max(1, labels)
         sigma = np.array([list(one["stated_error_sigma"].values()) for one in rows])
         print(
-            f"{system:6s} all: coverage {covered:.1f} % of {labels} labels; true error over stated one, root mean square "
-            f"over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
+            f"{system:6s} all: coverage {covered:.1f} % of {labels} labels; true error over stated one, root mean "
+            f"square over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
             flush=True,
         )
 
