@@ -31,8 +31,8 @@ def show_potential(console: Console, document: Document) -> None:
         table.add_column(column, justify="left" if column == "crystal" else "right")
     for audit in learned["audit_errors"]:
         error, stated = MEV * audit["force_rmse_eV_per_A"], MEV * audit["predicted_rms_eV_per_A"]
-        name = [escape(crystals[audit.get("start", 0)])] if several else []
-        table.add_row(*name, f"{audit['temperature_K']:g} K", f"{error:.1f}", f"{stated:.1f}")
+        crystal = [escape(crystals[audit.get("start", 0)])] if several else []
+        table.add_row(*crystal, f"{audit['temperature_K']:g} K", f"{error:.1f}", f"{stated:.1f}")
     console.print(table)
     for name, words in (("held_out", "held-out labels"), ("control", "the same labels, random arm")):
         if (found := learned.get(name)) is not None:
