@@ -35,8 +35,8 @@ MAX_REFERENCE_FORCE_EV_PER_A = 0.1
 def elastic_from_potential(run_id: str) -> ElasticDocument:
     """Measure elastic constants with the learned potential and write the property document.
 
-    The error has four parts: scatter and nonlinearity of the fit, the spread over posterior samples (``model``), and
-    the disagreement with the reference on strained cells that were not trained on (``check``).
+    The error has four parts: scatter and nonlinearity of the fit, the spread over samples of the potential (``model``),
+    and the disagreement with the reference on strained cells that were not trained on (``check``).
 
     Parameters
     ----------

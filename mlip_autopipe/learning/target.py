@@ -68,7 +68,7 @@ class Target(Protocol):
         ...
 
     def verdict(self, potential: Potential, audits: Sequence[AuditError]) -> Verdict:
-        """Measure the property with the potential and some of its posterior samples."""
+        """Measure the property with the potential and some of its samples."""
         ...
 
     def informative(self, potential: Potential, round_: int, trained: Sequence[Atoms]) -> Wanted:

@@ -172,7 +172,7 @@ class Potential(ForceField):
 
     @abstractmethod
     def draw(self, n: int, seed: int) -> list[ForceField]:
-        """Return posterior samples (or committee members), each of which is a force field."""
+        """Return force fields that could be as right as this one: their spread is the model's part of an error."""
 
     @abstractmethod
     def save(self) -> Blob:

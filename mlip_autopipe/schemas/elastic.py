@@ -102,7 +102,7 @@ class ElasticDocument(StrictModel):
     elastic_tensor_stderr_GPa: Voigt6x6
     elastic_tensor_stderr_parts_GPa: dict[str, Voigt6x6] = Field(
         description="The error split by source: 'fit' (scatter), 'nonlinearity' (+-amplitude against +-amplitude/2); "
-        "from a potential also 'model' (posterior samples) and 'check' (disagreement with the reference)."
+        "from a potential also 'model' (samples of it) and 'check' (disagreement with the reference)."
     )
     elastic_tensor_ieee_GPa: Voigt6x6
     elastic_tensor_ieee_stderr_GPa: Voigt6x6
