@@ -174,13 +174,13 @@ class TestReopening:
 class TestOtherGoals:
     def test_elastic_constants_are_measured_anew(self):
         before, learned, ran = starved_then_raised(
-            tiny_plan("elastic", target_property_error=2e-3, **STRICT), 8, finish=None
+            tiny_plan("elastic", target_property_error=8e-3, **STRICT), 8, finish=None
         )
         assert_better(before, learned, ran)
         assert ran.output.n_reference_calculations == len(set(ran.output.provenance["label_ids"]))
 
     def test_runs_at_constant_pressure_begin_anew_with_the_better_potential(self):
-        plan = small_plan(target_property_error=2e-5, **STRICT)
+        plan = small_plan(target_property_error=5e-4, **STRICT)
         before, learned, ran = starved_then_raised(plan, 8, finish=None)
         assert_better(before, learned, ran)
         for kelvin in plan.equilibrate.temperatures_K:

@@ -41,8 +41,9 @@ class TestTheLoop:
         # each walker may need where it stands and where the temperature before ended
         assert {len(one["potential"]) for one in after[2:]} == {KEPT_GENERATIONS}
         assert max(len(one.get("checkpoint", [])) for one in after) <= 2 * plan.otf.walkers
-        sizes = [sum(map(sum, one.values())) for one in after]
-        assert max(sizes[4:]) < 1.5 * max(sizes[2:4])
+        # all checkpoints are as large; a potential grows with its labels, but two are kept
+        checkpoints = [sum(one.get("checkpoint", [])) for one in after]
+        assert max(checkpoints[4:]) <= 1.1 * max(checkpoints[2:6])
         assert_nothing_but_whole_blobs(store)
 
     def test_handing_over_in_the_middle_of_dynamics_does_not_pile_up_either(self):
