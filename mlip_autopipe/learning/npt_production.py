@@ -10,6 +10,7 @@ import numpy as np
 
 from mlip_autopipe.learning.exploration import THERMOSTAT_TIME_FS
 from mlip_autopipe.learning.npt_series import NPTSeries, series_of
+from mlip_autopipe.learning.stretches import run_stretch
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -105,36 +106,21 @@ def advance(
     seconds_left
         Stop in time.
     """
-    from mlip_autopipe.dynamics.checkpoint import from_bytes
-    from mlip_autopipe.dynamics.run import run_md
     from mlip_autopipe.dynamics.trajectory import Trajectory
 
-    trajectory, state = files.with_name(f"{files.name}.h5"), files.with_name(f"{files.name}.checkpoint")
-    if checkpoint is None:
-        # what an attempt left here that was killed before anything of it was stored
-        trajectory.unlink(missing_ok=True)
-        state.unlink(missing_ok=True)
-    else:
-        state.write_bytes(checkpoint)
-    outcome = run_md(
+    done = run_stretch(
         dynamics,
         start,
-        force_field.calculator(),
+        force_field,
         n_steps,
-        checkpoint_path=state,
-        trajectory_path=trajectory,
         frame_interval=frame_interval,
+        files=files,
+        checkpoint=checkpoint,
         potential_sha256=potential_sha256,
-        wall_time_limit_s=seconds_left,
+        seconds_left=seconds_left,
     )
-    assert outcome.status != "triggered", "a run without a watch is not triggered"
-    begun = -1 if checkpoint is None else from_bytes(checkpoint).stop.step
-    with Trajectory(trajectory) as frames:
-        series = series_of(frames, force_field, start, begun, keep_steps)
-    return NPTStretch(
-        status=outcome.status,
-        step=outcome.step,
-        checkpoint=state.read_bytes() if state.exists() else None,
-        series=series,
-        message="" if outcome.event is None else getattr(outcome.event, "message", ""),
-    )
+    status = done.outcome.status
+    assert status != "triggered", "a run without a watch is not triggered"
+    with Trajectory(done.trajectory) as frames:
+        series = series_of(frames, force_field, start, done.begun, keep_steps)
+    return NPTStretch(status, done.outcome.step, done.checkpoint, series, done.message)
