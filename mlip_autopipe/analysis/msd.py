@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip_autopipe.analysis.atom_groups import atom_groups, reference_weights
 from mlip_autopipe.analysis.atom_store import DEFAULT_MEMORY_LIMIT_MB, AtomStore
+from mlip_autopipe.analysis.displacement_run import DisplacementRun, frame_range, read_displacements
 from mlip_autopipe.analysis.frames import BadFrameError, FrameBlock, open_frames
 from mlip_autopipe.analysis.hops import count_hops
 from mlip_autopipe.analysis.msd_kernels import IntArray, MSDAccumulator, MSDCurves
 from mlip_autopipe.analysis.sites import neighbour_distances, square_distances_from_sites
 from mlip_autopipe.analysis.symmetry import FloatArray
-from mlip_autopipe.analysis.unwrap import Unwrapper
 from mlip_autopipe.errors import InvalidInputError
 
 MIN_FRAMES: Final = 32
@@ -24,7 +25,6 @@ MIN_FRAMES: Final = 32
 _BLOCK_BYTES: Final = 32e6
 _SITE_FRAMES: Final = 16
 _SITE_SAMPLES: Final = 24
-_UNEVEN: Final = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +161,14 @@ def calculate_msd(
         source, blocks = "the trajectory", trajectory_file
     if start < 0 or (stop is not None and stop <= start):
         raise InvalidInputError(f"Frames {start} to {stop} are no range: give 0 <= start < stop.")
-    iterator = _part(iter(blocks), start, stop)
+    iterator = frame_range(iter(blocks), start, stop)
     first = next(iterator, None)
     if first is None:
         raise InvalidInputError(f"{source} has no frame from number {start} on.")
-    members = _groups(first.species, groups or {})
-    weights, mass = _reference(first.species, reference, source)
+    members = atom_groups(first.species, groups or {})
+    weights, mass = reference_weights(first.species, reference, source)
     with AtomStore(len(first.species), memory_limit_MB) as store:
-        run = _read(source, first, iterator, start, weights, store, keep_sound)
+        run = read_displacements(source, first, iterator, start, weights, store, keep_sound)
         if store.n_frames < MIN_FRAMES:
             because = f" ({run.stopped_by})" if run.stopped_by else ""
             raise InvalidInputError(
@@ -190,135 +190,10 @@ def calculate_msd(
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """What is known when all frames were read."""
-
-    time_step_fs: float | None
-    cell_A: FloatArray
-    drift_A: FloatArray
-    stopped_by: BadFrameError | None
-
-
-def _part(blocks: Iterator[FrameBlock], start: int, stop: int | None) -> Iterator[FrameBlock]:
-    """Yield the frames from start to stop; what lies after them is not read."""
-    count = 0
-    for block in blocks:
-        length = len(block.positions_A)
-        low, high = max(start - count, 0), length if stop is None else min(stop - count, length)
-        count += length
-        if high - low == length:
-            yield block
-        elif low < high:
-            times = None if block.times_fs is None else block.times_fs[low:high]
-            yield replace(
-                block, positions_A=block.positions_A[low:high], cells_A=block.cells_A[low:high], times_fs=times
-            )
-        if stop is not None and count >= stop:
-            return
-
-
-def _read(
-    source: str,
-    first: FrameBlock,
-    rest: Iterator[FrameBlock],
-    start: int,
-    weights: FloatArray | None,
-    store: AtomStore,
-    keep_sound: bool,
-) -> _Run:
-    """Bring the displacements of all frames into the store."""
-    unwrapper = Unwrapper(source, start)
-    cells, times = np.zeros((3, 3)), []
-    drift: FloatArray = np.zeros(3)
-    stopped: BadFrameError | None = None
-    block: FrameBlock | None = first
-    while block is not None and stopped is None:
-        moved, stopped = unwrapper.follow_sound(block)
-        length = len(moved)
-        if length:
-            if weights is not None:
-                uniform = np.einsum("n,knx->kx", weights, moved)
-                moved -= uniform[:, None]
-                drift = uniform[-1]
-            store.append(moved)
-            cells += np.asarray(block.cells_A, dtype=float)[:length].sum(axis=0)
-            if block.times_fs is not None:
-                times.append(block.times_fs[:length])
-        if stopped is None:
-            try:
-                block = next(rest, None)
-            except BadFrameError as error:
-                stopped = error
-    if stopped and not keep_sound:
-        raise stopped
-    spacing = _time_step(source, np.concatenate(times), start) if times else None
-    return _Run(spacing, cells / max(store.n_frames, 1), drift, stopped)
-
-
-def _time_step(source: str, times_fs: FloatArray, start: int) -> float | None:
-    if len(times_fs) < 2 or not np.isfinite(times_fs).all():
-        return None
-    steps = np.diff(times_fs)
-    step = float(np.median(steps))
-    if not step > 0:
-        raise InvalidInputError(f"The times of {source} do not increase from frame to frame.")
-    uneven = np.abs(steps - step) > _UNEVEN * step
-    if uneven.any():
-        k = int(np.argmax(uneven))
-        raise InvalidInputError(
-            f"{source} is not evenly spaced in time: {step:g} fs between most frames, {steps[k]:g} fs between frames "
-            f"{start + k} and {start + k + 1}; choose a part that is, by start and stop."
-        )
-    return float((times_fs[-1] - times_fs[0]) / (len(times_fs) - 1))
-
-
-def _groups(species: Sequence[str], groups: Mapping[str, Sequence[int]]) -> dict[str, IntArray]:
-    names = np.array(species)
-    # in the order of their first atom
-    found = {name: np.flatnonzero(names == name) for name in dict.fromkeys(species)}
-    for name, atoms in groups.items():
-        indices = np.unique(np.asarray(atoms, dtype=np.int64))
-        if name in found:
-            raise InvalidInputError(f"A group cannot be called {name!r}: that is a species of the trajectory.")
-        if not len(indices) or indices[0] < 0 or indices[-1] >= len(species):
-            raise InvalidInputError(f"Group {name!r} must name atoms from 0 to {len(species) - 1}.")
-        found[name] = indices
-    return found
-
-
-def masses(species: Sequence[str]) -> tuple[FloatArray, bool]:
-    """Return the (n,) masses in amu, and whether all names are chemical symbols; otherwise all masses are 1."""
-    from ase.data import atomic_masses, atomic_numbers
-
-    known = all(name in atomic_numbers and name != "X" for name in set(species))
-    if not known:
-        return np.ones(len(species)), False
-    return np.array([atomic_masses[atomic_numbers[name]] for name in species], dtype=float), True
-
-
-def _reference(
-    species: Sequence[str], reference: str | Sequence[str], source: str
-) -> tuple[FloatArray | None, float | None]:
-    """Weights of the atoms in the motion that is taken out, and the mass of all atoms."""
-    mass, known = masses(species)
-    total = float(mass.sum()) if known else None
-    if reference == "none":
-        return None, total
-    wanted = set(species) if reference == "all" else {reference} if isinstance(reference, str) else set(reference)
-    if missing := sorted(wanted - set(species)):
-        there = ", ".join(dict.fromkeys(species))
-        raise InvalidInputError(
-            f"{', '.join(missing)} cannot be the reference: {source} holds {there}; or write 'all' or 'none'."
-        )
-    weights = mass * np.isin(np.array(species), sorted(wanted))
-    return weights / weights.sum(), total
-
-
 def _measure(
     store: AtomStore,
     first: FrameBlock,
-    run: _Run,
+    run: DisplacementRun,
     members: Mapping[str, IntArray],
     weights: FloatArray | None,
     hop_distance_A: float | None,
@@ -366,7 +241,7 @@ def _collective(total_A: FloatArray, atoms: IntArray, weights: FloatArray | None
     return accumulator.curves()
 
 
-def _crystal(store: AtomStore, first: FrameBlock, run: _Run) -> tuple[FloatArray, FloatArray]:
+def _crystal(store: AtomStore, first: FrameBlock, run: DisplacementRun) -> tuple[FloatArray, FloatArray]:
     """Distances to nearest neighbours (n,), mean square distances to sites at the end (n,)."""
     n = store.n_frames
     start = np.asarray(first.positions_A[0], dtype=float)

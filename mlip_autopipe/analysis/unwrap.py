@@ -114,6 +114,6 @@ class Unwrapper:
         share = float(np.abs(steps[sound, atom, pbc]).max())
         what = (
             f"has atom {atom} {share:.2f} of a cell away from where it was in the frame before, so that its path "
-            f"across the boundary is not certain (at most {MAX_STEP:g}): write frames more often, or image counts with them"
+            f"across the boundary is not certain (at most {MAX_STEP:g}): write frames more often, or image counts"
         )
         return sound, bad_frame(self._source, frame, what)
