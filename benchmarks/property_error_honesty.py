@@ -204,6 +204,13 @@ def main() -> None:
         for system in (*options.systems, "all"):
             chosen = [row for row in rows if row["round"] == k and system in (row["system"], "all")]
             print(f"round {k}, {system} |", " | ".join(root_mean_square(chosen, way) for way in WAYS))
+    for way in WAYS:
+        ratios = np.abs([row[way] for row in rows])
+        within = [100 * float((ratios < n).mean()) for n in (1, 2)]
+        print(
+            f"{way}: root mean square of all {ratios.size} {np.sqrt((ratios**2).mean()):.2f}, "
+            f"largest {ratios.max():.1f}, within 1 and 2 stated errors {within[0]:.0f} and {within[1]:.0f} %"
+        )
 
 
 if __name__ == "__main__":
