@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jobflow import CURRENT_JOB
 
-from mlip_autopipe.jobs.potential_goal import MIN_COVERAGE, deliver_potential
+from mlip_autopipe.jobs.potential_goal import deliver_potential
 from mlip_autopipe.jobs.records import RunRecords
 from mlip_autopipe.schemas.otf import ForceErrors
 from mlip_autopipe.schemas.potential import PotentialDocument
