@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mlip_autopipe.cli import elastic_report, equilibrate_report, potential_report
+from mlip_autopipe.cli import diffusion_report, elastic_report, equilibrate_report, potential_report
 from mlip_autopipe.cli.report_parts import Document, GoalReport
 from mlip_autopipe.errors import (
     EXIT_FAILED,
@@ -17,6 +17,7 @@ from mlip_autopipe.errors import (
 )
 
 REPORTS: dict[str, GoalReport] = {
+    "diffusion": diffusion_report.REPORT,
     "elastic": elastic_report.REPORT,
     "equilibrate": equilibrate_report.REPORT,
     "potential": potential_report.REPORT,

@@ -16,6 +16,7 @@ MAKERS: dict[tuple[str, str], str] = {
     ("elastic", "reference"): "mlip_autopipe.flows.elastic:ElasticMaker",
     ("elastic", "potential"): LEARN,
     ("equilibrate", "potential"): LEARN,
+    ("diffusion", "potential"): LEARN,
     ("potential", "potential"): LEARN,
 }
 """Maker by goal and way, imported when it is asked for."""

@@ -10,6 +10,7 @@ from mlip_autopipe.schemas.system import SystemConfig
 
 FINISHERS = {
     "elastic": "mlip_autopipe.jobs.potential_elastic:elastic_from_potential",
+    "diffusion": "mlip_autopipe.jobs.diffusion:diffusion",
     "equilibrate": "mlip_autopipe.jobs.equilibrate:equilibrate",
     "potential": "mlip_autopipe.jobs.potential_goal:deliver_potential",
 }

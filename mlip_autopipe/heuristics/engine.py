@@ -8,6 +8,7 @@ from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.heuristics.alloys import other_alloys, own_alloy
 from mlip_autopipe.heuristics.budget import available_cores, choose_budget, estimate_cost, estimate_learning
 from mlip_autopipe.heuristics.choices import Choices
+from mlip_autopipe.heuristics.diffusion import choose_diffusion, defective_start
 from mlip_autopipe.heuristics.elastic import SYMMETRY_TOLERANCE_A, choose_check, choose_elastic, choose_relaxation
 from mlip_autopipe.heuristics.electronic import choose_electronic
 from mlip_autopipe.heuristics.equilibrate import DEFAULT_TEMPERATURE_K, choose_equilibrate
@@ -18,7 +19,7 @@ from mlip_autopipe.heuristics.run_id import plan_run_id
 from mlip_autopipe.schemas.config import UserConfig
 from mlip_autopipe.schemas.system import Reason, ReferenceSettings, SystemConfig
 
-AVAILABLE_GOALS: tuple[str, ...] = ("elastic", "equilibrate", "potential")
+AVAILABLE_GOALS: tuple[str, ...] = ("elastic", "equilibrate", "potential", "diffusion")
 """Goals that this version can reach; the schema knows more, so that their names are not misspellings."""
 
 COVERS_COMPOSITIONS: tuple[str, ...] = ("potential", "phase_diagram")
@@ -110,16 +111,31 @@ class HeuristicEngine:
         learning: dict[str, Any] = {}
         if via == "potential":
             cores = user_config.resources.cores or available_cores()
+            explored, others = temperatures, []
+            if goal == "equilibrate":
+                explored = temperatures or [DEFAULT_TEMPERATURE_K]
+            if goal == "diffusion":
+                diffusion = choose_diffusion(
+                    structure,
+                    temperatures,
+                    choices,
+                    is_metal=material.is_metal,
+                    melting_point_K=material.melting_point_K,
+                )
+                learning["diffusion"], explored = diffusion, diffusion.temperatures_K
+                others = defective_start(structure, diffusion, choices)
+            else:
+                others = other_alloys(target, goal, choices)
             learning["otf"] = choose_learning(
                 structure,
                 goal,
                 user_config.potential,
-                temperatures or ([DEFAULT_TEMPERATURE_K] if goal == "equilibrate" else None),
+                explored,
                 choices,
                 cheap=reference.cheap,
                 cores=cores,
                 melting_point_K=material.melting_point_K,
-                others=other_alloys(target, goal, choices),
+                others=others,
                 lattice=None if alloy is None else alloy.parent,
             )
             if elastic is not None:

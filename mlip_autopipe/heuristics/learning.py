@@ -26,11 +26,12 @@ SIZE_SPREAD = 1.7
 """A supercell up to so many times larger is taken when its images are farther apart for its size."""
 
 EXPLORED_FRACTIONS_OF_MELTING: dict[Goal, tuple[float, ...]] = {
+    "diffusion": (0.7, 0.8, 0.9),
     "elastic": (0.15, 0.3, 0.45),
     "potential": (0.2, 0.4, 0.6, 0.8),
 }
 FALLBACK_TEMPERATURES_K = (300.0, 600.0)
-HOTTER: dict[Goal, float] = {"elastic": 1.2, "equilibrate": 1.5, "potential": 1.0}
+HOTTER: dict[Goal, float] = {"diffusion": 1.05, "elastic": 1.2, "equilibrate": 1.5, "potential": 1.0}
 """Learning goes this much above the hottest temperature that is asked for: a potential must be sound around it, too."""
 
 TIME_STEP_FS_PER_ROOT_AMU = 0.4
@@ -38,7 +39,7 @@ TIME_STEP_LIMITS_FS = (0.5, 3.0)
 
 TARGET_FORCE_ERROR_EV_PER_A = 0.04
 TRIGGER_OVER_TARGET = 2.5
-TARGET_PROPERTY_ERROR: dict[Goal, float] = {"elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
+TARGET_PROPERTY_ERROR: dict[Goal, float] = {"diffusion": 0.1, "elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
 SEEDS = 6
 SEED_STRAIN = 0.04
 SEEDS_PER_CRYSTAL = 2

@@ -110,19 +110,19 @@ def _advanced(run: LearningRun, finish: str | None, reserve: int, labelled: str)
         if phase == "finished":
             # the budget may have been raised since: in the plan of a run that was ended, or while it ran
             more = reopen_if_raised(run.store, run.system)
-            return _finished(run, finish) if more is None else Response(replace=_next(more, finish, reserve))
+            return _finished(run, finish) if more is None else Response(replace=next_job(more, finish, reserve))
         if phase == "label" and not cheap and _round_of(run.state) != labelled:
             return _fan_out(run, finish, reserve)
         over = time.monotonic() > ends or run.state.generation - began_at >= run.settings.generations_per_job
         if phase != "label" and over:
-            return Response(replace=_next(run.state, finish, reserve))
+            return Response(replace=next_job(run.state, finish, reserve))
         if phase == "label":
             run.label(compute=cheap)
         elif phase == "train":
             run.train()
         elif phase == "explore":
             if not run.explore(max(0.0, ends - time.monotonic())):
-                return Response(replace=_next(run.state, finish, reserve))
+                return Response(replace=next_job(run.state, finish, reserve))
         elif phase == "refine":
             run.refine()
         elif phase == "held_out":
@@ -164,7 +164,7 @@ def _fan_out(run: LearningRun, finish: str | None, reserve: int) -> Response[Any
         labelling = label_candidate(state.run_id, _round_of(state), index, kept)
         labelling.name = f"label {one.detail or one.origin} (generation {state.generation + 1})"
         jobs.append(labelling)
-    after = _next(state, finish, reserve, _round_of(state), [one.output for one in jobs])
+    after = next_job(state, finish, reserve, _round_of(state), [one.output for one in jobs])
     # the chain of `learn` jobs shares one name, so that whoever waits for its output gets that of the last
     current = CURRENT_JOB.job
     after.set_uuid(current.uuid)
@@ -172,7 +172,8 @@ def _fan_out(run: LearningRun, finish: str | None, reserve: int) -> Response[Any
     return Response(replace=Flow([*jobs, after]))
 
 
-def _next(state: LearningState, finish: str | None, reserve: int, round_: str = "", labels: Any = None) -> Job:
+def next_job(state: LearningState, finish: str | None, reserve: int, round_: str = "", labels: Any = None) -> Job:
+    """Return the job that goes on from a state; parameters as in `learn`."""
     following = learn(state.run_id, finish, reserve, round_, labels)
     following.name = f"learn: {state.phase} (generation {state.generation + 1})"
     return following

@@ -93,7 +93,7 @@ def target_of(system: SystemConfig, starts: Sequence[Start]) -> Target:
     if system.goal == "elastic":
         assert system.elastic is not None, "the plan of an elastic goal has an elastic section"
         return ElasticTarget(primitive, system.otf, system.relaxation, system.elastic)
-    if system.goal == "potential":
+    if system.goal in ("potential", "diffusion"):
         return ForceTarget(starts, system.otf)
     return VolumeTarget(primitive, system.otf, system.relaxation)
 

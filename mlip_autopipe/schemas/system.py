@@ -85,6 +85,26 @@ class EquilibrateSettings(StrictModel):
     seed: int = Field(ge=0)
 
 
+class DiffusionSettings(StrictModel):
+    """How diffusion coefficients are measured."""
+
+    phase: Literal["solid", "liquid"]
+    temperatures_K: list[float] = Field(min_length=1)
+    supercell: IntMatrix3x3 = Field(description="Rows: vectors of the MD cell in those of the primitive start cell.")
+    vacancies: int = Field(ge=0, description="In the cell of the runs.")
+    time_step_fs: float = Field(gt=0)
+    frame_interval: int = Field(ge=1)
+    lattice_steps: int = Field(ge=1, description="At zero pressure before each run, for its volume.")
+    steps: int = Field(ge=1, description="Of each run at constant volume, at first.")
+    replicas: int = Field(ge=1, description="Independent runs with the mean potential at each temperature.")
+    model_runs: int = Field(ge=0, description="Runs with posterior samples of the potential at each temperature.")
+    target_relative_error: float = Field(gt=0, description="Statistical, of D, by temperature.")
+    min_hops: int = Field(ge=0, description="Of solids: least number of hops behind a coefficient.")
+    max_extensions: int = Field(ge=0, description="How often the runs may be made twice as long.")
+    max_relearnings: int = Field(ge=0, description="How often production may send frames back to learning.")
+    seed: int = Field(ge=0)
+
+
 class ElasticCheck(StrictModel):
     """How the reference judges elastic constants from a potential."""
 
@@ -122,6 +142,7 @@ class SystemConfig(StrictModel):
     elastic_check: ElasticCheck | None = None
     otf: OTFSettings | None = None
     equilibrate: EquilibrateSettings | None = None
+    diffusion: DiffusionSettings | None = None
     budget: Budget
     estimate: CostEstimate
     reasons: dict[str, Reason] = Field(description="By dotted path of the field, e.g. reference.parameters.kpts.")

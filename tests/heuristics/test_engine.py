@@ -121,7 +121,8 @@ def test_goals_that_are_available_have_makers():
 @pytest.mark.parametrize(
     ("target", "goal", "sentence"),
     [
-        ({"elements": ["Al"]}, "diffusion", "this version; available: elastic, equilibrate, potential"),
+        ({"elements": ["Cu", "Au"], "crystal_structure": "fcc"}, "phase_diagram",
+         "this version; available: elastic, equilibrate, potential, diffusion"),
         ({"elements": ["Al"]}, "phase_diagram", "needs at least two elements"),
         ({"elements": ["Cu", "Au"], "composition": {"Cu": 0.75, "Au": 0.25}, "crystal_structure": "fcc"}, "elastic",
          "random alloy"),

@@ -1,0 +1,323 @@
+"""From production runs to the property document: coefficients by temperature, what is missing, Arrhenius' law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.analysis.diffusion_gates import EVIDENCE
+from mlip_autopipe.analysis.diffusion_replicas import CombinedDiffusion, combine_runs
+from mlip_autopipe.analysis.diffusion_result import DiffusionResult, GroupDiffusion
+from mlip_autopipe.analysis.results import GateResult
+from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, relearnings
+from mlip_autopipe.jobs.elastic_document import provenance
+from mlip_autopipe.schemas.diffusion import (
+    ArrheniusEstimate,
+    DiffusionAtTemperature,
+    DiffusionCurves,
+    DiffusionDocument,
+    DiffusionRun,
+    SpeciesDiffusion,
+)
+from mlip_autopipe.schemas.property import Estimate, Gate, SplitEstimate
+
+if TYPE_CHECKING:
+    from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
+    from mlip_autopipe.reference.labels import LabelStore
+
+CURVE_POINTS = 60
+HYDRODYNAMIC = 2.837297
+"""Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
+
+
+@dataclass(frozen=True, eq=False)
+class AtTemperature:
+    """The runs at one temperature that have ended as they should, and what they say."""
+
+    temperature_K: float
+    runs: list[DiffusionRun]
+    replicas: list[DiffusionResult]
+    combined: dict[str, CombinedDiffusion]
+
+    @property
+    def fastest(self) -> str:
+        """The species that moves most: frameworks that stand still are no reason to run longer."""
+        return max(self.combined, key=lambda name: self.combined[name].D_cm2_s)
+
+
+def at_temperature(production: DiffusionProduction, temperature_K: float) -> AtTemperature | None:
+    """Analyse the finished runs at a temperature; None when no run with the mean potential has finished."""
+    runs = [one for one in production.runs() if one.temperature_K == temperature_K and one.state == "finished"]
+    replicas = [_analysed(production, one) for one in runs if one.role == "mean"]
+    samples = [_analysed(production, one) for one in runs if one.role == "draw"]
+    if not replicas:
+        return None
+    return AtTemperature(temperature_K, runs, replicas, combine_runs(replicas, samples))
+
+
+def lengthened(production: DiffusionProduction) -> list[DiffusionRun]:
+    """Make runs twice as long whose temperature is not known well enough yet, store and return them.
+
+    Parameters
+    ----------
+    production
+        Its runs have all ended.
+    """
+    settings, longer = production.settings, []
+    progress = dict(production.records.find(PROGRESS) or {})
+    extensions = dict(progress.get("extensions") or {})
+    for kelvin in settings.temperatures_K:
+        found, key = at_temperature(production, kelvin), f"{kelvin:g}"
+        key = key.replace(".", "_")  # no dots in names of fields
+        if found is None or _is_enough(production, found) or extensions.get(key, 0) >= settings.max_extensions:
+            continue
+        extensions[key] = extensions.get(key, 0) + 1
+        for run in found.runs:
+            if run.role == "mean":
+                run.wanted_steps, run.state = 2 * run.wanted_steps, "running"
+                production.save(run)
+                longer.append(run)
+    if longer:
+        production.records.save(PROGRESS, {**progress, "kind": PROGRESS, "extensions": extensions})
+    return longer
+
+
+def build_diffusion_document(production: DiffusionProduction, labels: LabelStore) -> DiffusionDocument:
+    """Write everything that is known of the property.
+
+    Parameters
+    ----------
+    production
+        Its runs have all ended.
+    labels
+        Where the labels' provenance is read from.
+    """
+    system, settings, otf = production.system, production.settings, production.records.learned()
+    runs = production.runs()
+    results = [one for kelvin in settings.temperatures_K if (one := at_temperature(production, kelvin)) is not None]
+    described = [_described(production, one) for one in results]
+    gates = [_all_ended(runs)]
+    missing = [*otf.missing, *_missing(production, results, runs)]
+    passed = all(gate.passed for gate in [*gates, *_deciding(described, results)])
+    enough = otf.state == "done" and not missing
+    return DiffusionDocument(
+        run_id=system.run_id,
+        project_name=system.project_name,
+        state=("done" if enough else "not_enough_evidence") if passed else "failed",
+        formula=system.material.formula,
+        phase=settings.phase,
+        temperatures_K=[one.temperature_K for one in results],
+        vacancy_fraction=settings.vacancies / len(production.crystal.repeated(settings.supercell)),
+        results=described,
+        arrhenius=_arrhenius(described),
+        gates=gates,
+        n_reference_calculations=otf.n_reference_calculations,
+        relearnings=relearnings(production),
+        missing=missing,
+        warnings=_warnings(production, otf.warnings, described),
+        provenance={
+            **provenance(system, otf.label_ids, labels, otf=otf),
+            "frames_sha256": {_title(one): one.frames_sha256 for one in runs},
+        },
+    )
+
+
+def _analysed(production: DiffusionProduction, run: DiffusionRun) -> DiffusionResult:
+    from mlip_autopipe.analysis.diffusion import calculate_msd, fit_diffusion_coefficient
+    from mlip_autopipe.analysis.frames import ArrayFrames
+
+    settings, cell = production.settings, production.cell(run)
+    frames = ArrayFrames(
+        production.positions(run), cell.get_chemical_symbols(), cell.cell.array, unwrapped=True
+    )
+    return fit_diffusion_coefficient(
+        calculate_msd(frames, start=_transient(production)),
+        run.temperature_K,
+        settings.frame_interval * settings.time_step_fs,
+        phase=settings.phase,
+        min_hops=settings.min_hops,
+    )
+
+
+def _transient(production: DiffusionProduction) -> int:
+    """Frames of the first half of a lattice stage: atoms come from the crystal and warm up."""
+    return max(1, production.settings.lattice_steps // (2 * production.settings.frame_interval))
+
+
+def _is_enough(production: DiffusionProduction, found: AtTemperature) -> bool:
+    one = found.combined[found.fastest]
+    hops = production.settings.phase == "liquid" or one.n_hops >= production.settings.min_hops
+    return hops and one.relative_error <= production.settings.target_relative_error
+
+
+def _described(production: DiffusionProduction, found: AtTemperature) -> DiffusionAtTemperature:
+    settings = production.settings
+    mean = [one for one in found.runs if one.role == "mean"]
+    n_atoms = found.replicas[0].n_atoms
+    volumes = np.array([one.volume_A3_per_atom or 0.0 for one in mean])
+    errors = np.array([one.volume_stderr_A3_per_atom or 0.0 for one in mean])
+    return DiffusionAtTemperature(
+        temperature_K=found.temperature_K,
+        species={name: _species(found, name, settings.phase) for name in found.combined},
+        volume_A3_per_atom=Estimate(
+            value=float(volumes.mean()), stderr=float(np.sqrt((errors**2).sum()) / len(errors))
+        ),
+        n_atoms=n_atoms,
+        simulated_time_ps=sum(one.step for one in mean) * settings.time_step_fs / 1000,
+        n_runs=len(mean),
+    )
+
+
+def _species(found: AtTemperature, name: str, phase: str) -> SpeciesDiffusion:
+    combined, groups = found.combined[name], [one.groups[name] for one in found.replicas]
+    collective = [one.D_collective_cm2_s for one in groups if one.D_collective_cm2_s is not None]
+    together = None
+    if collective:
+        together = Estimate(
+            value=float(np.mean([one.value for one in collective])),
+            stderr=float(np.sqrt(np.sum([one.stderr**2 for one in collective])) / len(collective)),
+        )
+    return SpeciesDiffusion(
+        D_cm2_s=SplitEstimate.from_parts(
+            combined.D_cm2_s,
+            statistics=combined.statistics_cm2_s,
+            model=combined.model_cm2_s,
+            finite_size=_size_error(found, name) if phase == "liquid" else None,
+        ),
+        collective_D_cm2_s=together,
+        haven_ratio=None if together is None or together.value <= 0 else combined.D_cm2_s / together.value,
+        n_hops=combined.n_hops if phase == "solid" else None,
+        plateau_ps=float(np.mean([one.plateau_ps[0] for one in groups])),
+        curves=_curves(groups[0]),
+        gates=[Gate(**gate._asdict()) for gate in (combined.gate, *_common(groups))],
+        warnings=list(dict.fromkeys(sentence for one in groups for sentence in one.warnings)),
+    )
+
+
+def _curves(group: GroupDiffusion) -> DiffusionCurves:
+    places = np.unique(np.linspace(0, len(group.lags_ps) - 1, CURVE_POINTS).round().astype(int))
+    return DiffusionCurves(
+        lags_ps=group.lags_ps[places].tolist(),
+        msd_A2=group.msd_A2[places].tolist(),
+        D_lags_ps=group.curve_lags_ps.tolist(),
+        D_cm2_s=group.curve_D_cm2_s.tolist(),
+        D_stderr_cm2_s=np.nan_to_num(group.curve_stderr_cm2_s).tolist(),
+    )
+
+
+def _common(groups: Sequence[GroupDiffusion]) -> list[GateResult]:
+    """Return each check once, that of the first run that fails it."""
+    found: dict[str, GateResult] = {}
+    for group in groups:
+        for gate in group.gates:
+            if gate.name != EVIDENCE and (gate.name not in found or not gate.passed):
+                found[gate.name] = gate
+    return list(found.values())
+
+
+def _size_error(found: AtTemperature, name: str) -> float:
+    """Estimate what hydrodynamics between images takes off the coefficient of a fluid.
+
+    Yeh and Hummer's correction with the viscosity that Stokes and Einstein give a sphere of the size of an atom: the
+    correction is then 2.837 r / L of the coefficient. It is no correction, only the size of the error.
+    """
+    result = found.replicas[0]
+    assert result.volume_A3 is not None, "the runs are periodic"
+    radius = 0.5 * (result.volume_A3 / result.n_atoms) ** (1 / 3)
+    return float(HYDRODYNAMIC * radius / result.volume_A3 ** (1 / 3) * abs(found.combined[name].D_cm2_s))
+
+
+def _deciding(described: Sequence[DiffusionAtTemperature], results: Sequence[AtTemperature]) -> list[Gate]:
+    """Return the checks of the species that diffuse, and of the runs as a whole."""
+    found = [gate for one in results for result in one.replicas for gate in result.gates]
+    moving = [one.species[result.fastest] for one, result in zip(described, results, strict=True)]
+    return [*(Gate(**gate._asdict()) for gate in found), *(gate for one in moving for gate in one.gates)]
+
+
+def _all_ended(runs: Sequence[DiffusionRun]) -> Gate:
+    stopped = [f"{_title(one)}: {one.reason}" for one in runs if one.state == "stopped"]
+    return Gate(
+        name="all_runs_finished",
+        passed=not stopped,
+        detail="; ".join(stopped) or f"no guard stopped any of {len(runs)}",
+    )
+
+
+def _missing(
+    production: DiffusionProduction, results: Sequence[AtTemperature], runs: Sequence[DiffusionRun]
+) -> list[str]:
+    from mlip_autopipe.analysis.diffusion_result import run_length_needed_ps
+
+    settings, found = production.settings, []
+    unsure = [_title(one) for one in runs if one.state == "triggered"]
+    if unsure:
+        found.append(
+            f"the potential was unsure in production ({'; '.join(unsure)}), which is therefore not used: raise "
+            "resources.max_reference_calculations or diffusion.max_relearnings"
+        )
+    for one in results:
+        if _is_enough(production, one):
+            continue
+        best = one.combined[one.fastest]
+        needed = run_length_needed_ps(one.replicas[0], settings.target_relative_error)
+        length = "" if needed is None else f"; runs of some {needed / 1000:.2g} ns would do"
+        hops = "" if settings.phase == "liquid" else f" from {best.n_hops} hops (at least {settings.min_hops})"
+        found.append(
+            f"at {one.temperature_K:g} K the relative error of {one.fastest} is {best.relative_error:.2g}{hops}, the "
+            f"target {settings.target_relative_error:g}{length}: raise diffusion.steps or diffusion.max_extensions"
+        )
+    measured = {one.temperature_K for one in results}
+    lost = [f"{kelvin:g}" for kelvin in settings.temperatures_K if kelvin not in measured]
+    if lost and not unsure:
+        found.append(f"no run at {', '.join(lost)} K reached its end")
+    return found
+
+
+def _arrhenius(described: Sequence[DiffusionAtTemperature]) -> dict[str, ArrheniusEstimate]:
+    from mlip_autopipe.analysis.arrhenius import fit_arrhenius
+    from mlip_autopipe.errors import AnalysisError
+
+    found: dict[str, ArrheniusEstimate] = {}
+    for name in described[0].species if described else ():
+        values = [(one.temperature_K, one.species[name].D_cm2_s) for one in described]
+        try:
+            fit = fit_arrhenius(
+                [kelvin for kelvin, _ in values],
+                [estimate.value for _, estimate in values],
+                [estimate.stderr for _, estimate in values],
+            )
+        except AnalysisError:  # it does not move, or at one temperature only
+            continue
+        found[name] = ArrheniusEstimate(
+            activation_energy_eV=fit.activation_energy_eV,
+            activation_energy_stderr_eV=fit.activation_energy_stderr_eV,
+            D0_cm2_s=fit.D0,
+            ln_D0_stderr=fit.D0_stderr / fit.D0,
+            covariance=np.asarray(fit.covariance)[::-1, ::-1].tolist(),
+            chi_squared=fit.chi_squared,
+            n_dof=fit.n_dof,
+        )
+    return found
+
+
+def _warnings(
+    production: DiffusionProduction, learned: Sequence[str], described: Sequence[DiffusionAtTemperature]
+) -> list[str]:
+    found = [*production.system.warnings, *learned]
+    if production.settings.vacancies:
+        sites = len(production.crystal.repeated(production.settings.supercell))
+        found.append(
+            f"coefficients are those of a crystal in which {production.settings.vacancies} of {sites} sites are "
+            "vacant; that of a crystal in equilibrium is smaller by the ratio of the vacancy fractions"
+        )
+    if production.settings.phase == "solid":
+        found.append("the error from the size of the cell is not measured for solids")
+    found += [sentence for one in described for two in one.species.values() for sentence in two.warnings]
+    return list(dict.fromkeys(found))
+
+
+def _title(run: DiffusionRun) -> str:
+    return f"{run.temperature_K:g} K, {'run' if run.role == 'mean' else 'sample'} {run.number + 1}"

@@ -1,0 +1,151 @@
+"""Production runs of the diffusion goal: under watch, in stretches, made longer, sent back to learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlip_autopipe.jobs.diffusion_document import at_temperature, lengthened
+from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
+from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relearnings
+from mlip_autopipe.schemas.diffusion import DiffusionDocument
+from tests.learning.tiny import Ran, run, tiny_plan
+
+DOUBLE = ((2, 0, 0), (0, 2, 0), (0, 0, 2))
+SMALL: dict[str, Any] = {
+    "temperatures_K": [300.0, 600.0],
+    "supercell": DOUBLE,
+    "vacancies": 1,
+    "frame_interval": 2,
+    "lattice_steps": 40,
+    "steps": 100,
+    "replicas": 1,
+    "model_runs": 1,
+    "max_extensions": 0,
+    "min_hops": 5,
+}
+
+
+def plan(**diffusion: Any) -> Any:
+    """Nickel in 8 sites: seven atoms that vibrate for a fifth of a picosecond."""
+    base = tiny_plan("diffusion", others=[], held_out=0, temperatures_K=[300.0, 600.0])
+    settings = base.diffusion.model_copy(update={**SMALL, **diffusion})
+    return base.model_copy(update={"diffusion": settings})
+
+
+def production(ran: Ran) -> DiffusionProduction:
+    return DiffusionProduction(ran.store, ran.system.run_id)
+
+
+@pytest.fixture(scope="module")
+def learned() -> Ran:
+    """A run whose loop has ended, without production; do not touch."""
+    return run(plan())
+
+
+def test_a_whole_run_ends_with_what_is_missing(clean_dir):
+    ran = run(plan(), finish=None)
+    document = ran.output
+    assert isinstance(document, DiffusionDocument)
+    assert document.temperatures_K == [300.0, 600.0]
+    assert document.vacancy_fraction == 1 / 8
+    assert [one.n_atoms for one in document.results] == [7, 7]
+    assert [one.n_runs for one in document.results] == [1, 1]
+    assert all(one.simulated_time_ps == pytest.approx(100 * ran.system.diffusion.time_step_fs / 1000)
+               for one in document.results)  # fmt: skip
+    assert document.state != "done"
+    assert any("hops" in sentence for sentence in document.missing)
+    for one in document.results:
+        species = one.species["Ni"]
+        assert species.D_cm2_s.stderr_parts.statistics is not None
+        assert species.D_cm2_s.stderr_parts.model is not None
+        assert len(species.curves.lags_ps) == len(species.curves.msd_A2)
+    runs = production(ran).runs()
+    assert {one.state for one in runs} == {"finished"}
+    assert all(production(ran).positions(one).shape == (51, 7, 3) for one in runs)
+
+
+def test_the_cell_has_the_mean_volume_of_its_lattice_stage_and_lacks_one_atom(learned, clean_dir):
+    store, member = learned.store, (600.0, "mean", 0)
+    runs = DiffusionProduction(store, learned.system.run_id)
+    found = runs.go_on(member, 60, clean_dir)
+    assert (found.state, found.stage) == ("finished", "production")
+    cell = runs.cell(found)
+    assert len(cell) == 7
+    assert cell.get_volume() / 7 == pytest.approx(found.volume_A3_per_atom)
+    assert found.volume_A3_per_atom > runs.crystal.volume_A3_per_atom
+    np.testing.assert_allclose(runs.positions(found)[0], cell.positions, atol=1e-4)
+
+
+def test_stretches_make_the_same_run(learned, clean_dir, monkeypatch):
+    member = (300.0, "mean", 0)
+    whole = DiffusionProduction(learned.store, learned.system.run_id)
+    found = whole.go_on(member, 60, clean_dir)
+    expected = whole.positions(found)
+    whole.save(whole.run(*member).model_copy(update={"potential_sha256": "another"}))  # begin anew
+    monkeypatch.setattr("mlip_autopipe.jobs.diffusion_production.STORE_EVERY_S", 0.0)
+    again = DiffusionProduction(learned.store, learned.system.run_id)
+    assert again.run(*member).step == 0
+    (clean_dir / "other").mkdir()
+    pieces = again.go_on(member, 60, clean_dir / "other")
+    np.testing.assert_array_equal(again.positions(pieces), expected)
+
+
+def test_replicas_and_samples_are_different_runs(learned, clean_dir):
+    runs = DiffusionProduction(learned.store, learned.system.run_id)
+    one, other = (runs.go_on((300.0, role, 0), 60, clean_dir) for role in ("mean", "draw"))
+    assert not np.allclose(runs.positions(one), runs.positions(other))
+
+
+class TestLonger:
+    def test_what_is_not_known_well_enough_goes_on_once_more_but_not_its_samples(self, clean_dir):
+        ran = run(plan(max_extensions=1, min_hops=1000), finish=None)
+        by_role = {role: {one.wanted_steps for one in production(ran).runs() if one.role == role}
+                   for role in ("mean", "draw")}  # fmt: skip
+        assert by_role == {"mean": {200}, "draw": {100}}
+        assert production(ran).records.find(PROGRESS)["extensions"] == {"300": 1, "600": 1}
+        assert lengthened(production(ran)) == []
+
+    def test_what_stands_still_is_judged_by_its_error(self, learned, clean_dir):
+        runs = DiffusionProduction(learned.store, learned.system.run_id)
+        runs.go_on((600.0, "mean", 0), 60, clean_dir)
+        found = at_temperature(runs, 600.0)
+        assert found.fastest == "Ni"
+        assert at_temperature(runs, 300.0) is None or found.combined["Ni"].n_hops == 0
+
+
+class TestRelearning:
+    def test_an_unsure_frame_is_learned_and_all_runs_begin_anew(self, clean_dir, monkeypatch):
+        watch = DiffusionProduction._watch
+
+        def unsure_at_first(self: DiffusionProduction) -> Any:
+            made = watch(self)
+            if relearnings(self) == 0:
+                made.threshold_eV_per_A = 1e-9
+            return made
+
+        monkeypatch.setattr(DiffusionProduction, "_watch", unsure_at_first)
+        ran = run(plan(), finish=None)
+        assert ran.output.relearnings == 1
+        assert ran.learned.labels_by_origin["trigger"] >= 1
+        assert {one.potential_sha256 for one in production(ran).runs()} == {ran.learned.potential_sha256}
+        assert {one.state for one in production(ran).runs()} == {"finished"}
+        sent = [one for one in ran.state.used if one.origin == "trigger"]
+        assert {one.label_id for one in sent} <= set(ran.learned.label_ids)
+
+    def test_where_the_budget_is_spent_nothing_unsure_is_reported_as_a_result(self, clean_dir, monkeypatch):
+        watch = DiffusionProduction._watch
+
+        def never_sure(self: DiffusionProduction) -> Any:
+            made = watch(self)
+            made.threshold_eV_per_A = 1e-9
+            return made
+
+        monkeypatch.setattr(DiffusionProduction, "_watch", never_sure)
+        ran = run(plan(max_relearnings=2), finish=None)
+        assert ran.output.state == "not_enough_evidence"
+        assert ran.output.results == []
+        assert any("was unsure in production" in sentence for sentence in ran.output.missing)
+        assert not may_relearn(production(ran))
