@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
 from mlip_autopipe.analysis import diffusion_gates as gates
+from mlip_autopipe.analysis.diffusion_result import DiffusionResult, GroupDiffusion, run_length_needed_ps
 from mlip_autopipe.analysis.msd import GroupMSD, MSDData, calculate_msd
 from mlip_autopipe.analysis.plateau import (
     TRACE,
@@ -24,7 +24,7 @@ from mlip_autopipe.analysis.plateau import (
     two_point,
 )
 from mlip_autopipe.analysis.results import GateResult, ValueWithError
-from mlip_autopipe.analysis.symmetry import VOIGT_PAIRS, FloatArray
+from mlip_autopipe.analysis.symmetry import VOIGT_PAIRS
 from mlip_autopipe.errors import InvalidInputError
 
 __all__ = [
@@ -40,98 +40,6 @@ Phase = Literal["solid", "liquid"]
 
 CM2_S_PER_A2_FS: Final = 0.1
 _DISAGREEING_TIMES: Final = 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class GroupDiffusion:
-    """The diffusion of one species or group.
-
-    Attributes
-    ----------
-    name, n_atoms
-        The group.
-    D_cm2_s, D_stderr_cm2_s
-        Tracer coefficient and its standard error, the larger of the next two.
-    D_stderr_atoms_cm2_s, D_stderr_time_cm2_s
-        From the scatter between atoms, and along the run; none where there are too few.
-    plateau_ps
-        First and last lag between which D(t) is constant; the first is that of the estimate.
-    exponent
-        Of MSD ~ t^exponent at the start of the plateau; none where D is not positive.
-    D_tensor_cm2_s, D_tensor_stderr_cm2_s
-        (3, 3).
-    D_collective_cm2_s
-        Coefficient of the summed displacement (jump, or conductivity, diffusion); none where it is zero by
-        construction.
-    haven_ratio
-        Tracer over collective coefficient; none where the collective one does not stand out of its error.
-    n_hops, hop_distance_A, site_ratio
-        See `msd.GroupMSD`.
-    gates, warnings
-        Checks, and sentences about them and the data.
-    lags_ps, msd_A2
-        (m,) mean square displacement.
-    curve_lags_ps, curve_D_cm2_s, curve_stderr_cm2_s
-        (h,) D(t).
-    """
-
-    name: str
-    n_atoms: int
-    D_cm2_s: float
-    D_stderr_cm2_s: float
-    D_stderr_atoms_cm2_s: float | None
-    D_stderr_time_cm2_s: float | None
-    plateau_ps: tuple[float, float]
-    exponent: ValueWithError | None
-    D_tensor_cm2_s: FloatArray
-    D_tensor_stderr_cm2_s: FloatArray
-    D_collective_cm2_s: ValueWithError | None
-    haven_ratio: ValueWithError | None
-    n_hops: int
-    hop_distance_A: float
-    site_ratio: float
-    gates: tuple[GateResult, ...]
-    warnings: tuple[str, ...]
-    lags_ps: FloatArray
-    msd_A2: FloatArray
-    curve_lags_ps: FloatArray
-    curve_D_cm2_s: FloatArray
-    curve_stderr_cm2_s: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class DiffusionResult:
-    """Diffusion coefficients of a trajectory at one temperature.
-
-    Attributes
-    ----------
-    groups
-        By name: species, then further groups.
-    temperature_K, time_step_fs, length_ps
-        Of the run; the time step is that between frames.
-    n_frames, n_atoms, volume_A3
-        Of the run; no volume without a periodic cell.
-    gates
-        Checks of the run as a whole.
-    warnings
-        Sentences, those of the groups included.
-    """
-
-    groups: dict[str, GroupDiffusion]
-    temperature_K: float
-    time_step_fs: float
-    length_ps: float
-    n_frames: int
-    n_atoms: int
-    volume_A3: float | None
-    gates: tuple[GateResult, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def all_gates(self) -> list[tuple[str, GateResult]]:
-        """Every check with the name of its group, empty for those of the run."""
-        of_groups = [(name, gate) for name, group in self.groups.items() for gate in group.gates]
-        return [*(("", gate) for gate in self.gates), *of_groups]
 
 
 def fit_diffusion_coefficient(
@@ -193,20 +101,6 @@ def fit_diffusion_coefficient(
         gates=tuple(checks),
         warnings=tuple(warnings),
     )
-
-
-def run_length_needed_ps(result: DiffusionResult, target_relative_error: float) -> float | None:
-    """Return how long a run would have to be for the least certain species; none where one does not diffuse at all.
-
-    The squared error falls with the length of the run.
-    """
-    if not target_relative_error > 0:
-        raise InvalidInputError("The target of the relative error must be positive.")
-    values = [(group.D_cm2_s, group.D_stderr_cm2_s) for group in result.groups.values()]
-    if any(value <= 0 for value, _ in values):
-        return None
-    worst = max(stderr / value for value, stderr in values)
-    return float(result.length_ps * (worst / target_relative_error) ** 2)
 
 
 def _time_step(data: MSDData, given: float | None) -> float:

@@ -26,11 +26,12 @@ def read_hdf5(path: Path) -> Iterator[FrameBlock]:
     from ase.data import chemical_symbols
 
     try:
-        # readers take no lock; this mode also opens a file whose writer did not close it
+        # Readers take no lock. The mode for files that nobody closed must not be used for others: HDF5 then tries for
+        # ever to read what a file that was cut off does not hold.
         file = h5py.File(path, "r", swmr=_open_for_writing(path), libver="latest", locking=False)
     except OSError as error:
         raise InvalidInputError(
-            f"{path} is no readable HDF5 file: it is cut off, damaged or of another kind ({error})."
+            f"{path} is no readable HDF5 file: it is cut off, damaged or of another kind ({error}); copy it again."
         ) from None
     with file:
         try:
@@ -50,7 +51,7 @@ def read_hdf5(path: Path) -> Iterator[FrameBlock]:
                 images = file["images"][part].astype(float)
                 rows = file["frames"][part]
             except (OSError, RuntimeError, KeyError) as error:
-                raise bad_frame(path, start, f"cannot be read ({error})") from None
+                raise bad_frame(path, start, f"is cut off or damaged ({error})") from None
             cells = np.asarray(rows["cell"], dtype=float)
             finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
             sound = len(finite) if finite.all() else int(np.argmin(finite))

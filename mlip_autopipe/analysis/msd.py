@@ -69,6 +69,8 @@ class MSDData:
     ----------
     source
         The trajectory.
+    species
+        (n,) names of the atoms.
     groups
         By name: the species, then the groups that were asked for.
     n_frames, n_atoms
@@ -90,6 +92,7 @@ class MSDData:
     """
 
     source: str
+    species: tuple[str, ...]
     groups: dict[str, GroupMSD]
     n_frames: int
     n_atoms: int
@@ -177,6 +180,7 @@ def calculate_msd(
             )
         return MSDData(
             source=source,
+            species=first.species,
             groups=_measure(store, first, run, members, weights, hop_distance_A),
             n_frames=store.n_frames,
             n_atoms=store.n_atoms,

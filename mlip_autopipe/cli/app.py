@@ -28,6 +28,8 @@ potential_app = typer.Typer(help="Potential files: from a run, and for other pro
 app.add_typer(potential_app, name="potential")
 dataset_app = typer.Typer(help="The labels that a run has paid for.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+analyse_app = typer.Typer(help="Properties from trajectories of any program.", no_args_is_help=True)
+app.add_typer(analyse_app, name="analyse")
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="The input file (YAML).")]
 LaunchPadFile = Annotated[
@@ -252,6 +254,59 @@ def dataset_export(
     from mlip_autopipe.cli.potential import export_dataset
 
     export_dataset(run_name, out, launchpad)
+
+
+@analyse_app.command("diffusion")
+def analyse_diffusion(
+    trajectory: Annotated[
+        Path,
+        typer.Argument(metavar="TRAJECTORY", help="HDF5 of a run, ASE .traj, extended XYZ, LAMMPS dump, or XDATCAR."),
+    ],
+    temperature: Annotated[float, typer.Option("--temperature", metavar="K", help="Temperature of the run.")],
+    time_step: Annotated[
+        float | None,
+        typer.Option("--time-step-fs", metavar="DT", help="Time between frames; omitted: as the file says."),
+    ] = None,
+    start: Annotated[int, typer.Option("--start", min=0, metavar="FRAME", help="First frame to use.")] = 0,
+    stop: Annotated[int | None, typer.Option("--stop", min=1, metavar="FRAME", help="Frame to stop before.")] = None,
+    phase: Annotated[str | None, typer.Option("--phase", help="Check that it is a solid, or a liquid.")] = None,
+    reference: Annotated[
+        str,
+        typer.Option("--reference", help="What atoms move relative to: all, none, or species of a framework (O,Ti)."),
+    ] = "all",
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME=ATOMS", help="A further group: a=0-3,8; repeatable.")
+    ] = None,
+    types: Annotated[
+        str | None, typer.Option("--types", metavar="SYMBOLS", help="Elements of a LAMMPS dump's types: Al,Cu.")
+    ] = None,
+    charges: Annotated[
+        list[str] | None,
+        typer.Option("--charge", metavar="SPECIES=CHARGE", help="Charge in e, for a conductivity; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Also write diffusion.json and a plot here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find diffusion coefficients with error bars; needs no database."""
+    from mlip_autopipe.cli.analyse import analyse_diffusion as analyse
+
+    code = analyse(
+        trajectory,
+        temperature_K=temperature,
+        time_step_fs=time_step,
+        start=start,
+        stop=stop,
+        phase=phase,
+        reference=reference,
+        groups=groups or [],
+        types=types,
+        charges=charges or [],
+        out=out,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
