@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mlip_autopipe.cli.outlook import Outlook
+
 if TYPE_CHECKING:
     from pymongo.database import Database
     from rich.table import Table
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 SYMBOLS = {"COMPLETED": "done", "RUNNING": "running", "FIZZLED": "failed", "READY": "ready", "WAITING": "waiting"}
 REFRESH_S = 1.0
+SAY_EVERY_S = 30.0
+"""Where lines are printed: a sentence on how far the run has come."""
 
 
 class Show(Protocol):
@@ -38,13 +42,14 @@ def progress(db: Database[dict[str, Any]], system: SystemConfig) -> Iterator[Sho
         return
     with Live(console=console, auto_refresh=False) as live:
         last = 0.0
+        outlook = Outlook(db, system.run_id)
 
         def show(*, final: bool = False) -> None:
             nonlocal last
             now = time.monotonic()
             if final or now - last >= REFRESH_S:
                 last = now
-                live.update(_table(db, system, started), refresh=True)
+                live.update(_table(db, system, started, outlook), refresh=True)
 
         yield show
 
@@ -61,10 +66,11 @@ def _jobs(db: Database[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
 
 def _line_printer(db: Database[dict[str, Any]], system: SystemConfig, started: float) -> Show:
     seen: dict[int, str] = {}
-    last = 0.0
+    last, said, said_at = 0.0, "", started
+    outlook = Outlook(db, system.run_id)
 
     def show(*, final: bool = False) -> None:
-        nonlocal last
+        nonlocal last, said, said_at
         if not final and time.monotonic() - last < REFRESH_S:
             return
         last = time.monotonic()
@@ -77,16 +83,21 @@ def _line_printer(db: Database[dict[str, Any]], system: SystemConfig, started: f
                     f"{_clock(started)}  {job['name']}: {SYMBOLS[state]}  ({labels} reference calculations so far)",
                     flush=True,
                 )
+        if last - said_at >= SAY_EVERY_S and (sentence := outlook.sentence()) not in (None, said):
+            said, said_at = str(sentence), last
+            print(f"{_clock(started)}  {sentence}", flush=True)
 
     return show
 
 
-def _table(db: Database[dict[str, Any]], system: SystemConfig, started: float) -> Table:
+def _table(db: Database[dict[str, Any]], system: SystemConfig, started: float, outlook: Outlook) -> Table:
     from rich.table import Table
 
     labels = count_labels(db, system.run_id)
     table = Table(title=f"{system.run_id}  {_clock(started)}", title_justify="left", caption_justify="left")
     table.caption = f"{labels} of about {system.estimate.n_reference_calculations} reference calculations"
+    if (sentence := outlook.sentence()) is not None:
+        table.caption += f"\n{sentence}"
     table.add_column("job")
     table.add_column("state")
     colours = {"COMPLETED": "green", "RUNNING": "cyan", "FIZZLED": "red"}
