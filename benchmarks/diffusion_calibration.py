@@ -1,8 +1,8 @@
 """Measure bias and honesty of diffusion coefficients on motion whose coefficient is known.
 
-For every kind of motion: mean error of D, its scatter over the repeats, and the stated standard error (root mean square,
-and mean) over that scatter. 1 is honest, below 1 is overconfident. "fit" is the least-squares line through the MSD
-between a tenth of and the longest lag, with its own error.
+For every kind of motion: mean error of D, its scatter over the repeats, and the stated standard error (root mean
+square, and mean) over that scatter. 1 is honest, below 1 is overconfident. "fit" is the least-squares line through the
+MSD between a tenth of and the longest lag, with its own error.
 
     OMP_NUM_THREADS=1 python benchmarks/diffusion_calibration.py --repeats 100
 """
@@ -73,8 +73,8 @@ def main() -> None:
         walkers, time, larger = (np.sqrt(np.mean(found[:, k] ** 2)) / scatter for k in (1, 2, 3))
         holds = np.mean(np.abs(found[:, 0]) < found[:, 3])
         print(
-            f"| {name} | {100 * found[:, 0].mean():+.2f} ± {100 * scatter / len(found) ** 0.5:.2f} | {100 * scatter:.2f} "
-            f"| {larger:.2f}, {found[:, 3].mean() / scatter:.2f} | {walkers:.2f} | {time:.2f} | {100 * holds:.0f} % "
+            f"| {name} | {100 * found[:, 0].mean():+.2f} ± {100 * scatter / len(found) ** 0.5:.2f} "
+            f"| {100 * scatter:.2f} | {larger:.2f}, {found[:, 3].mean() / scatter:.2f} | {walkers:.2f} | {time:.2f} | {100 * holds:.0f} % "
             f"| {100 * found[:, 4].mean():.0f} % | {min(lags)}-{max(lags)} "
             f"| {np.sqrt(np.mean(line[:, 1] ** 2)) / line[:, 0].std(ddof=1):.3f} |",
             flush=True,

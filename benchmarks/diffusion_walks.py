@@ -56,14 +56,14 @@ def hopping(
 
 
 def rigid_groups(rng: np.random.Generator, n: int, frames: int, size: int = 8) -> Walk:
-    """Groups of walkers that move as one, each walker rattling a little on its own."""
+    """Move walkers in groups as one, each rattling a little on its own."""
     centres, coefficient = brownian(rng, n // size, frames)
     rattle = rng.normal(0, 0.1, (n // size * size, 3, frames))
     return np.repeat(centres, size, axis=0) + rattle, coefficient
 
 
 def fractional(rng: np.random.Generator, n: int, frames: int, hurst: float) -> np.ndarray:
-    """Fractional Brownian motion, MSD ~ t^(2 hurst), by circulant embedding (Davies and Harte, 10.1093/biomet/74.1.95)."""
+    """Fractional Brownian motion, MSD ~ t^(2 hurst), by circulant embedding (10.1093/biomet/74.1.95)."""
     k = np.arange(frames, dtype=float)
     covariance = 0.5 * ((k + 1) ** (2 * hurst) - 2 * k ** (2 * hurst) + np.abs(k - 1) ** (2 * hurst))
     circle = np.concatenate([covariance, covariance[-2:0:-1]])

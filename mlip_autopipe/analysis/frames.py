@@ -253,8 +253,9 @@ def complete_lines(path: Path, count: int, index: int, read: Callable[[], str]) 
 
 
 def _cut(lines: Sequence[str]) -> bool:
-    """Tell whether the last line has fewer columns or characters than those before it."""
-    if len(lines) < 2:
+    """Tell whether the last line has fewer columns than the others, or fewer characters than any."""
+    *others, last = lines
+    if not others:
         return False
-    last, other = lines[-1].split(), lines[-2].split()
-    return len(last) < len(other) or len(lines[-1].rstrip()) < len(lines[-2].rstrip()) - 4
+    shortest = min(len(line.rstrip()) for line in others)
+    return len(last.split()) < len(others[-1].split()) or len(last.rstrip()) < shortest

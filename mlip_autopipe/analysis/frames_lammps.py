@@ -58,6 +58,7 @@ def _header(stream: TextIO, path: Path, index: int) -> dict[str, list[str]] | No
     """Return the lines of every section up to the line that starts the atoms, by the section's name."""
     sections: dict[str, list[str]] = {}
     current: list[str] | None = None
+    rest = ""
     while line := stream.readline():
         if line.startswith("ITEM:"):
             name = line[5:].strip()
@@ -69,9 +70,11 @@ def _header(stream: TextIO, path: Path, index: int) -> dict[str, list[str]] | No
                 return sections
         elif current is not None:
             current.append(line)
-        elif line.strip():
+        elif line.strip() and line.endswith("\n"):
             raise _ProblemError(f"starts with {line.strip()[:40]!r} where ITEM: belongs")
-    if sections:
+        else:
+            rest = line.strip()
+    if sections or rest:
         raise _ProblemError("is cut off")
     return None
 
