@@ -74,7 +74,8 @@ def main() -> None:
         holds = np.mean(np.abs(found[:, 0]) < found[:, 3])
         print(
             f"| {name} | {100 * found[:, 0].mean():+.2f} ± {100 * scatter / len(found) ** 0.5:.2f} "
-            f"| {100 * scatter:.2f} | {larger:.2f}, {found[:, 3].mean() / scatter:.2f} | {walkers:.2f} | {time:.2f} | {100 * holds:.0f} % "
+            f"| {100 * scatter:.2f} | {larger:.2f}, {found[:, 3].mean() / scatter:.2f} | {walkers:.2f} | {time:.2f} "
+            f"| {100 * holds:.0f} % "
             f"| {100 * found[:, 4].mean():.0f} % | {min(lags)}-{max(lags)} "
             f"| {np.sqrt(np.mean(line[:, 1] ** 2)) / line[:, 0].std(ddof=1):.3f} |",
             flush=True,
