@@ -175,7 +175,7 @@ def choose_learning(
             "labels are batched" if cheap else "as many labels side by side as there are cores, at most four",
         ),
         max_generations=choose("max_generations", 100, "far above the usual number"),
-        max_refinements=choose("max_refinements", 3, "each shows the property's response at another amplitude", DESIGN),
+        max_refinements=choose("max_refinements", 5, "each shows the property's response at another amplitude", DESIGN),
         property_strain=choose(
             "property_strain", PROPERTY_STRAIN, "twice the strain at which constants are measured", MEASURED
         ),
