@@ -126,12 +126,14 @@ def _fit_group(group: GroupMSD, dt: float, phase: Phase | None, min_hops: int, d
     points = two_point(group.tracer)
     plateau = find_plateau(points)
     place = points.place(plateau.start)
+    shortest = points.place(plateau.shortest)
     assert place is not None
+    assert shortest is not None
     value, error = float(points.values[place]), error_at(points, place)
     collective, haven = _collective(group, points, place)
     checks = [
         gates.diffusive(plateau),
-        gates.not_drifted(points, place),
+        gates.not_drifted(points, shortest),
         gates.enough_evidence(value, error.larger, group.n_hops, min_hops),
     ]
     components = np.eye(6)

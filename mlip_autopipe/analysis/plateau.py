@@ -104,7 +104,9 @@ class Plateau:
     Attributes
     ----------
     start
-        Its first lag, in frames: the t of the estimate.
+        The t of the estimate, in frames.
+    shortest
+        The shortest lag that agrees with all longer ones; `start` keeps a distance.
     end
         Last lag up to which D agrees with that at the start.
     found
@@ -114,6 +116,7 @@ class Plateau:
     """
 
     start: int
+    shortest: int
     end: int
     found: bool
     exponent: float
@@ -168,6 +171,7 @@ def find_plateau(points: TwoPoint) -> Plateau:
     if first:
         place = int(np.searchsorted(points.lags, MARGIN * points.lags[first - 1]))
     found = first is not None and place in allowed
+    shortest = int(points.lags[place if first is None else first])
     place = min(place, allowed[-1])
     if found:
         limit = FREE_ERROR * error_at(points, place).larger
@@ -175,7 +179,7 @@ def find_plateau(points: TwoPoint) -> Plateau:
     four = points.place(4 * int(points.lags[place]))
     assert four is not None
     end = max((k for k in range(place, len(points.lags)) if _agree(points, place, k)), default=place)
-    return Plateau(int(points.lags[place]), int(points.lags[end]), found, *_exponent(points, place, four))
+    return Plateau(int(points.lags[place]), shortest, int(points.lags[end]), found, *_exponent(points, place, four))
 
 
 def _agrees_later(points: TwoPoint, place: int) -> bool:

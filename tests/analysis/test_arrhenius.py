@@ -19,7 +19,7 @@ def law(kelvin, energy=0.6, d0=2e-3):
 def test_exact_data():
     fit = fit_arrhenius(KELVIN, law(KELVIN), 0.01 * law(KELVIN))
     assert fit.activation_energy_eV == pytest.approx(0.6, abs=1e-6)
-    assert fit.D0 == pytest.approx(2e-3, rel=1e-3)
+    assert pytest.approx(2e-3, rel=1e-3) == fit.D0
     assert fit.n_dof == 3
     value, error = fit.predict(800.0)
     assert value == pytest.approx(law(800.0), rel=1e-3)
@@ -53,7 +53,7 @@ def test_units_of_D_scale_D0_only(energy, d0, factor):
     values = law(KELVIN, energy, d0)
     one, other = (fit_arrhenius(KELVIN, f * values, 0.05 * f * values) for f in (1.0, factor))
     assert other.activation_energy_eV == pytest.approx(one.activation_energy_eV, abs=1e-8)
-    assert other.D0 == pytest.approx(factor * one.D0, rel=1e-6)
+    assert pytest.approx(factor * one.D0, rel=1e-6) == other.D0
     assert other.covariance == pytest.approx(one.covariance, rel=1e-6)
 
 
@@ -95,9 +95,9 @@ def test_impossible_input(kelvin, values, errors, words):
 def test_vtf():
     values = 3e-4 * np.exp(-900.0 / (KELVIN - 350.0))
     fit = fit_vtf(KELVIN, values, 1e-4 * values)
-    assert fit.B_K == pytest.approx(900.0, rel=1e-3)
-    assert fit.T0_K == pytest.approx(350.0, rel=1e-3)
-    assert fit.D0 == pytest.approx(3e-4, rel=1e-3)
+    assert pytest.approx(900.0, rel=1e-3) == fit.B_K
+    assert pytest.approx(350.0, rel=1e-3) == fit.T0_K
+    assert pytest.approx(3e-4, rel=1e-3) == fit.D0
     assert fit.apparent_activation_energy_eV(700.0) == pytest.approx(BOLTZMANN_EV_PER_K * 900 * 4, rel=1e-2)
     assert fit_arrhenius(KELVIN, values, 0.01 * values).p_value < 0.01
     with pytest.raises(AnalysisError, match="four temperatures; there are 3"):

@@ -95,7 +95,8 @@ def test_ranges_of_frames():
     positions = walk(frames=600)
     part = calculate_msd(arrays(positions), start=300, stop=500, reference="none")
     assert part.n_frames == 200
-    assert part.groups["Li"].tracer.tensor_A2[7, :3].sum() == pytest.approx(mean_square(positions[300:500], 7), rel=1e-5)
+    found = part.groups["Li"].tracer.tensor_A2[7, :3].sum()
+    assert found == pytest.approx(mean_square(positions[300:500], 7), rel=1e-5)
     for start, stop in ((-1, None), (5, 5)):
         with pytest.raises(InvalidInputError, match="no range"):
             calculate_msd(arrays(positions), start=start, stop=stop)
@@ -141,7 +142,7 @@ def test_impossible_groups(name, atoms):
 @pytest.mark.parametrize(
     ("times", "words"),
     [
-        ([*range(20), *range(21, 41)], "not evenly spaced in time: 1 fs between most frames, 2 fs between frames 19 and 20"),
+        ([*range(20), *range(21, 41)], "1 fs between most frames, 2 fs between frames 19 and 20"),
         ([*range(20), *range(18, 38)], "not evenly spaced"),
         ([0] * 40, "do not increase"),
     ],
