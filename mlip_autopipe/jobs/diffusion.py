@@ -53,7 +53,7 @@ def diffusion_run(run_id: str, temperature_K: float, role: Role, number: int) ->
     seconds = LONGEST_JOB_S if left is None else min(left, LONGEST_JOB_S)
     production = DiffusionProduction(current_store(), run_id)
     run = production.go_on((temperature_K, role, number), seconds, Path.cwd())
-    if run.state != "running" or production.is_in_vain(run):
+    if run.state != "running" or production.is_in_vain():
         return run
     following = diffusion_run(run_id, temperature_K, role, number)
     following.name = _title(run)
@@ -81,8 +81,10 @@ def conclude_diffusion(run_id: str, runs: list[Any]) -> Response[Any] | Diffusio
     production = DiffusionProduction(store, run_id)
     if (state := relearn(store, production)) is not None:
         return Response(replace=next_job(state, FINISH, 0))
-    if longer := lengthened(production):
-        return Response(replace=_round(run_id, longer))
+    # runs that stopped for the sake of another one go on when nothing came of it
+    going = [one for one in production.runs() if one.state == "running"]
+    if going := going or lengthened(production):
+        return Response(replace=_round(run_id, going))
     return build_diffusion_document(production, LabelStore(store))
 
 

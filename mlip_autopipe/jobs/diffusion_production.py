@@ -156,7 +156,7 @@ class DiffusionProduction:
                 run.state = "finished"
                 self.save(run)
                 break
-            if self.is_in_vain(run):
+            if self.is_in_vain():
                 break
             left = ends - time.monotonic()
             if left < LEAST_STRETCH_S:
@@ -230,9 +230,11 @@ class DiffusionProduction:
             if one is not None:
                 self.blobs.remove(one, self.run_id)
 
-    def is_in_vain(self, run: DiffusionRun) -> bool:
-        """Whether another run was unsure: the potential will be trained again, and this run would be repeated."""
-        return any(one.state == "triggered" for one in self.runs() if one.number != run.number or one.role != run.role)
+    def is_in_vain(self) -> bool:
+        """Whether a run was unsure and its frame will be learned: all others would be repeated then."""
+        from mlip_autopipe.jobs.diffusion_relearning import may_relearn
+
+        return any(one.state == "triggered" for one in self.runs()) and may_relearn(self)
 
     def _dynamics(self, run: DiffusionRun) -> MDSettings:
         from mlip_autopipe.dynamics.settings import MDSettings

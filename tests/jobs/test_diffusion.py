@@ -149,3 +149,13 @@ class TestRelearning:
         assert ran.output.results == []
         assert any("was unsure in production" in sentence for sentence in ran.output.missing)
         assert not may_relearn(production(ran))
+
+    def test_the_other_runs_stop_for_it_only_while_something_can_come_of_it(self, learned, clean_dir):
+        runs = DiffusionProduction(learned.store, learned.system.run_id)
+        other = runs.run(300.0, "draw", 0)
+        runs.save(other.model_copy(update={"state": "triggered"}))
+        assert runs.is_in_vain()
+        runs.records.save(PROGRESS, {"kind": PROGRESS, "relearnings": 1, "sent_back": runs.potential_sha256})
+        assert not runs.is_in_vain()
+        runs.records.save(PROGRESS, {"kind": PROGRESS, "relearnings": 0, "sent_back": None})
+        runs.save(other)
