@@ -20,6 +20,7 @@ DRIFT_LEVEL: Final = 0.001
 MAX_UNIFORM_SHARE: Final = 0.01
 MIN_HOPS: Final = 20
 MIN_BINS: Final = 24
+_SMOOTH_TERMS: Final = 4
 MAX_RELATIVE_ERROR: Final = 0.5
 AMU_A2_PER_FS2_EV: Final = 103.642696
 """1 amu A^2/fs^2 in eV."""
@@ -40,8 +41,8 @@ def diffusive(plateau: Plateau) -> GateResult:
 def not_drifted(points: TwoPoint, place: int) -> GateResult:
     """Check that the mobility neither grows nor falls along the run.
 
-    The trend is that of a straight line through the series of D over time; its error comes from what is left when the
-    line is taken out, with the correlations of that.
+    The trend is that of a straight line through the series of D over time; its error comes from what is left when a
+    smooth curve (a cubic) is taken out, with the correlations of that: otherwise the trend would hide in its own error.
     """
     from scipy.special import stdtr
 
@@ -51,11 +52,11 @@ def not_drifted(points: TwoPoint, place: int) -> GateResult:
         return GateResult("not_drifted", True, "the run is too short at this lag to show a drift of the mobility")
     time = np.linspace(-0.5, 0.5, len(series))
     change = float(series @ time / (time @ time))
-    left = mean_with_error(series - series.mean() - change * time)
-    # a mean and a slope were taken out of as many independent values as are left
-    freedom = max(float(left.degrees_of_freedom) - 2, 1.0)
+    curve = np.polynomial.Polynomial.fit(time, series, _SMOOTH_TERMS - 1)
+    left = mean_with_error(series - curve(time))
+    freedom = max(float(left.degrees_of_freedom) - _SMOOTH_TERMS, 1.0)
     plain = np.sqrt(np.var(series) / len(series)) if left.stderr == 0 else float(left.stderr) / _one_sigma(left)
-    error = float(np.sqrt(12 * (freedom + 2) / freedom) * plain)
+    error = float(np.sqrt(12 * (freedom + _SMOOTH_TERMS) / freedom) * plain)
     chance = float(2 * stdtr(freedom, -abs(change) / error)) if error > 0 else 1.0
     return GateResult(
         "not_drifted",

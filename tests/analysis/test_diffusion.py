@@ -97,7 +97,7 @@ def test_nothing_that_moves_is_not_enough_evidence():
 
 def test_a_run_that_changes_has_drifted():
     walk, _ = brownian(np.random.default_rng(7), 60, 3000)
-    steps = np.diff(walk, axis=2, prepend=0.0) * np.linspace(0.5, 1.5, 3000)
+    steps = np.diff(walk, axis=2, prepend=0.0) * np.linspace(0.75, 1.25, 3000)
     result = fitted(np.cumsum(steps, axis=2), reference="none")
     assert "not_drifted" in failed(result.groups["Li"])
     assert result.state == "failed"
