@@ -11,6 +11,7 @@ from mlip_autopipe.analysis.symmetry import FloatArray
 from mlip_autopipe.errors import AnalysisError
 
 WINDOW_FRAMES: Final = 4
+_SEGMENT: Final = 64
 
 
 def count_hops(
@@ -50,11 +51,26 @@ def count_hops(
     if not len(moving):
         return counts
     path = np.ascontiguousarray(coarse[moving].transpose(2, 0, 1))
+    counts[moving] = _count(path, hop_distance_A**2)
+    return counts
+
+
+def _count(path: FloatArray, limit_A2: float) -> NDArray[np.int64]:
+    """Count along (m, n, 3) paths, a segment at a time, since most atoms sit still in most segments."""
+    counts = np.zeros(path.shape[1], dtype=np.int64)
     site = path[0].copy()
-    limit = hop_distance_A**2
-    for place in path[1:]:
-        gone = np.sum((place - site) ** 2, axis=1) > limit
-        if gone.any():
-            counts[moving[gone]] += 1
-            site[gone] = place[gone]
+    for start in range(1, len(path), _SEGMENT):
+        segment = path[start : start + _SEGMENT]
+        far = np.sum((segment - site) ** 2, axis=2) > limit_A2
+        open_atoms = np.flatnonzero(far.any(axis=0))
+        far = far[:, open_atoms]
+        while len(open_atoms):
+            first = np.argmax(far, axis=0)
+            counts[open_atoms] += 1
+            site[open_atoms] = segment[first, open_atoms]
+            # what lies before the hop is past
+            far = np.sum((segment[:, open_atoms] - site[open_atoms]) ** 2, axis=2) > limit_A2
+            far &= np.arange(len(segment))[:, None] > first
+            still = far.any(axis=0)
+            open_atoms, far = open_atoms[still], far[:, still]
     return counts

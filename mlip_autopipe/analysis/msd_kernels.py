@@ -17,7 +17,7 @@ from mlip_autopipe.analysis.symmetry import VOIGT_PAIRS, FloatArray
 TIME_BINS: Final = 256
 # Origins nearer than a quarter of the lag hold hardly anything new for the errors.
 _ORIGINS_PER_LAG: Final = 4
-_CACHE_BYTES: Final = 2**20
+_CACHE_BYTES: Final = 2**21
 
 IntArray = NDArray[np.int64]
 
@@ -125,10 +125,12 @@ class MSDAccumulator:
         for k, (lag, origins, series) in enumerate(zip(self.lags, self._origins, self._series, strict=True)):
             stride = int(origins[1] - origins[0]) if len(origins) > 1 else 1
             moved = part[..., lag::stride][..., : len(origins)] - part[..., : -int(lag) : stride]
-            squares = moved @ moved.transpose(0, 2, 1) / len(origins)
+            # sums as products with ones: the fastest of numpy's ways to sum along either axis
+            over_time, over_walkers = np.full(len(origins), 1 / len(origins)), np.ones(len(part))
             for c, (a, b) in enumerate(VOIGT_PAIRS):
-                walkers[k, :, c] = squares[:, a, b]
-                series[c] += np.einsum("nt,nt->t", moved[:, a], moved[:, b])
+                squares = moved[:, a] * moved[:, b]
+                walkers[k, :, c] = squares @ over_time
+                series[c] += over_walkers @ squares
         self._walkers.append(walkers)
 
 
