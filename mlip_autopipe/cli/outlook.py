@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,12 @@ class Outlook:
 
     def _production(self, potential: str) -> str | None:
         fields = {"output.step": 1, "output.wanted_steps": 1, "output.state": 1, "output.stage": 1}
+        # the runs' own documents, which bear the run's name; what jobs say of them is older
         query = {
             "output.run_id": self._run_id,
             "output.kind": {"$in": list(PRODUCTION)},
             "output.potential_sha256": potential,
+            "uuid": {"$regex": f"^{re.escape(self._run_id)}:"},
         }
         runs = [one["output"] for one in self._outputs.find(query, fields)]
         if not runs:

@@ -29,7 +29,7 @@ def diffusion(run_id: str) -> Response[Any]:
 
 
 @job(config=STORE_EXPOSED)
-def diffusion_run(run_id: str, temperature_K: float, role: Role, number: int) -> Response[Any] | DiffusionRun:
+def diffusion_run(run_id: str, temperature_K: float, role: Role, number: int) -> Response[Any] | str:
     """Advance one production run; when time is over the same job goes on.
 
     Parameters
@@ -41,9 +41,10 @@ def diffusion_run(run_id: str, temperature_K: float, role: Role, number: int) ->
 
     Returns
     -------
-    DiffusionRun
+    str
         ``finished``, ``triggered`` (the potential was unsure), ``stopped``, or ``running`` when another run of the
-        round has triggered, so that this one would be repeated in any case.
+        round has triggered, so that this one would be repeated in any case. Not the run itself: what a job says is
+        kept for ever, and with it the frames that it names.
     """
     from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
     from mlip_autopipe.jobs.learn import LONGEST_JOB_S
@@ -54,7 +55,7 @@ def diffusion_run(run_id: str, temperature_K: float, role: Role, number: int) ->
     production = DiffusionProduction(current_store(), run_id)
     run = production.go_on((temperature_K, role, number), seconds, Path.cwd())
     if run.state != "running" or production.is_in_vain():
-        return run
+        return run.state
     following = diffusion_run(run_id, temperature_K, role, number)
     following.name = _title(run)
     return Response(replace=following)

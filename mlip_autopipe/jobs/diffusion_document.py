@@ -27,6 +27,7 @@ from mlip_autopipe.schemas.property import Estimate, Gate, SplitEstimate
 if TYPE_CHECKING:
     from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
     from mlip_autopipe.reference.labels import LabelStore
+    from mlip_autopipe.schemas.system import DiffusionSettings
 
 CURVE_POINTS = 60
 HYDRODYNAMIC = 2.837297
@@ -231,9 +232,13 @@ def _size_error(found: AtTemperature, name: str) -> float:
 
 
 def _deciding(described: Sequence[DiffusionAtTemperature], results: Sequence[AtTemperature]) -> list[Gate]:
-    """Return the checks of the species that diffuse, and of the runs as a whole."""
+    """Return the checks of the runs as a whole, and of the species that were seen to diffuse."""
     found = [gate for one in results for result in one.replicas for gate in result.gates]
-    moving = [one.species[result.fastest] for one, result in zip(described, results, strict=True)]
+    moving = [
+        one.species[result.fastest]
+        for one, result in zip(described, results, strict=True)
+        if any(replica.groups[result.fastest].enough_evidence for replica in result.replicas)
+    ]
     return [*(Gate(**gate._asdict()) for gate in found), *(gate for one in moving for gate in one.gates)]
 
 
@@ -249,8 +254,6 @@ def _all_ended(runs: Sequence[DiffusionRun]) -> Gate:
 def _missing(
     production: DiffusionProduction, results: Sequence[AtTemperature], runs: Sequence[DiffusionRun]
 ) -> list[str]:
-    from mlip_autopipe.analysis.diffusion_result import run_length_needed_ps
-
     settings, found = production.settings, []
     unsure = [_title(one) for one in runs if one.state == "triggered"]
     if unsure:
@@ -262,7 +265,7 @@ def _missing(
         if _is_enough(production, one):
             continue
         best = one.combined[one.fastest]
-        needed = run_length_needed_ps(one.replicas[0], settings.target_relative_error)
+        needed = _needed_ps(one, settings)
         length = "" if needed is None else f"; runs of some {needed / 1000:.2g} ns would do"
         hops = "" if settings.phase == "liquid" else f" from {best.n_hops} hops (at least {settings.min_hops})"
         found.append(
@@ -274,6 +277,18 @@ def _missing(
     if lost and not unsure:
         found.append(f"no run at {', '.join(lost)} K reached its end")
     return found
+
+
+def _needed_ps(found: AtTemperature, settings: DiffusionSettings) -> float | None:
+    """Return the length of a run that would tell enough; None where nothing was seen to move."""
+    from mlip_autopipe.analysis.diffusion_result import run_length_needed_ps
+
+    needed = run_length_needed_ps(found.replicas[0], settings.target_relative_error)
+    if settings.phase == "liquid" or needed is None:
+        return needed
+    hops = found.combined[found.fastest].n_hops
+    by_hops = found.replicas[0].length_ps * settings.min_hops / hops if hops else None
+    return None if by_hops is None else max(needed, by_hops)
 
 
 def _arrhenius(described: Sequence[DiffusionAtTemperature]) -> dict[str, ArrheniusEstimate]:

@@ -17,7 +17,8 @@ def db():
 
 def put(db: Any, **output: Any) -> None:
     key = {k: output[k] for k in ("kind", "number") if k in output}
-    db["outputs"].replace_one({f"output.{k}": v for k, v in key.items()}, {"output": {"run_id": "r", **output}}, True)
+    document = {"uuid": f"r:{key}", "output": {"run_id": "r", **output}}
+    db["outputs"].replace_one({f"output.{k}": v for k, v in key.items()}, document, True)
 
 
 def state(db: Any, phase: str) -> None:
@@ -41,6 +42,7 @@ def test_production_says_how_much_is_left_once_its_pace_is_known(db):
     common = {"kind": "diffusion_run", "potential_sha256": "p", "wanted_steps": 1000}
     put(db, **common, number=0, step=100, state="running", stage="production")
     put(db, **common, number=1, step=900, state="running", stage="lattice")
+    db["outputs"].insert_one({"uuid": "of a job", "output": {"run_id": "r", **common, "step": 7, "state": "running"}})
     assert outlook.sentence() == "production: 5 % of 2 runs, 2 going"
     now = 60.0
     put(db, **common, number=0, step=1000, state="finished", stage="production")
