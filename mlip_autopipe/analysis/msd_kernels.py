@@ -120,13 +120,16 @@ class MSDAccumulator:
             self._spectrum[k] += np.einsum("nf,nf->f", real[:, a], real[:, b])
             self._spectrum[k] += np.einsum("nf,nf->f", imaginary[:, a], imaginary[:, b])
 
-    def _add_lags(self, part: FloatArray) -> None:
+    def _add_lags(self, displacements_A: FloatArray) -> None:
+        # single precision is what displacements are stored in; only errors are made of what is found here
+        part = displacements_A.astype(np.float32)
         walkers = np.empty((len(self.lags), len(part), 6))
         for k, (lag, origins, series) in enumerate(zip(self.lags, self._origins, self._series, strict=True)):
             stride = int(origins[1] - origins[0]) if len(origins) > 1 else 1
             moved = part[..., lag::stride][..., : len(origins)] - part[..., : -int(lag) : stride]
             # sums as products with ones: the fastest of numpy's ways to sum along either axis
-            over_time, over_walkers = np.full(len(origins), 1 / len(origins)), np.ones(len(part))
+            over_time = np.full(len(origins), 1 / len(origins), dtype=np.float32)
+            over_walkers = np.ones(len(part), dtype=np.float32)
             for c, (a, b) in enumerate(VOIGT_PAIRS):
                 squares = moved[:, a] * moved[:, b]
                 walkers[k, :, c] = squares @ over_time

@@ -1,4 +1,4 @@
-"""Mean square displacements against their definition."""
+"""Mean square displacements against their definition; what errors are made of is in single precision."""
 
 import numpy as np
 import pytest
@@ -33,9 +33,9 @@ def test_walkers_and_times_average_to_the_whole():
     for k, lag in enumerate(curves.lags):
         whole = by_definition(x, int(lag))
         if lag < 8:  # every origin enters; longer lags are thinned
-            assert curves.by_walker_A2[k].mean(axis=0) == pytest.approx(whole, abs=1e-9)
-            assert np.nanmean(curves.by_time_A2[k], axis=0) == pytest.approx(whole, abs=1e-9)
-        assert curves.by_walker_A2[k, 2] == pytest.approx(curves_of(x[2:3]).by_walker_A2[k, 0], abs=1e-9)
+            assert curves.by_walker_A2[k].mean(axis=0) == pytest.approx(whole, abs=1e-5)
+            assert np.nanmean(curves.by_time_A2[k], axis=0) == pytest.approx(whole, abs=1e-5)
+        assert curves.by_walker_A2[k, 2] == pytest.approx(curves_of(x[2:3]).by_walker_A2[k, 0], abs=1e-5)
 
 
 def test_windows_are_sorted_by_the_time_of_their_middle():
@@ -63,7 +63,7 @@ def test_walkers_may_come_one_by_one():
     for walker in x:
         one.add(walker[None])
     assert one.curves().tensor_A2 == pytest.approx(curves_of(x).tensor_A2, abs=1e-9)
-    assert one.curves().by_walker_A2 == pytest.approx(curves_of(x).by_walker_A2, abs=1e-9)
+    assert one.curves().by_walker_A2 == pytest.approx(curves_of(x).by_walker_A2, abs=1e-5)
 
 
 def test_far_from_the_origin_short_lags_keep_their_digits():
@@ -83,7 +83,7 @@ def test_invariances(seed, factor):
     order = rng.permutation(5)
     permuted = curves_of(x[order])
     assert permuted.tensor_A2 == pytest.approx(base.tensor_A2, abs=1e-8)
-    assert permuted.by_walker_A2 == pytest.approx(base.by_walker_A2[:, order], abs=1e-8)
+    assert permuted.by_walker_A2 == pytest.approx(base.by_walker_A2[:, order], abs=1e-4)
     assert curves_of(factor * x).tensor_A2 == pytest.approx(factor**2 * base.tensor_A2, rel=1e-7, abs=1e-8)
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turned = curves_of(np.einsum("ab,nbt->nat", rotation, x)).tensor_A2
