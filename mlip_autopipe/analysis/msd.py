@@ -228,7 +228,7 @@ def _measure(
             n_hops=hops[name],
             hop_distance_A=distances[name],
             neighbour_distance_A=typical[name],
-            site_ratio=float(np.sqrt(square[atoms].mean()) / typical[name]) if np.isfinite(typical[name]) else 0.0,
+            site_ratio=float(np.sqrt(square[atoms].mean()) / typical[name]) if 0 < typical[name] < np.inf else 0.0,
         )
         for name, atoms in members.items()
     }
@@ -264,4 +264,4 @@ def _crystal(store: AtomStore, first: FrameBlock, run: DisplacementRun) -> tuple
 
 
 def _half(distance_A: float) -> float:
-    return 0.5 * distance_A if np.isfinite(distance_A) else 1.0
+    return 0.5 * distance_A if 0 < distance_A < np.inf else 1.0
