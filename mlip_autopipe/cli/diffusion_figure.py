@@ -41,7 +41,8 @@ def diffusion_figure(result: DiffusionResult, title: str) -> bytes:
         _draw_coefficient(right, group, f"C{k}")
     moving = any((group.msd_A2 > 0).any() for group in result.groups.values())
     # a logarithmic axis needs something to show
-    left.set(xscale="log", yscale="log" if moving else "linear", xlabel="lag (ps)", ylabel="mean square displacement (Å²)")
+    left.set(xscale="log", yscale="log" if moving else "linear")
+    left.set(xlabel="lag (ps)", ylabel="mean square displacement (Å²)")
     left.set_title("thick: the plateau of D, line: its slope", fontsize="medium")
     right.set(xscale="log", xlabel="lag t (ps)", ylabel="D(t) = [MSD(2t) - MSD(t)] / 6t (cm²/s)")
     right.set_title("band: the result with its error", fontsize="medium")
