@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlip_autopipe.analysis.frames import BLOCK_FRAMES, FrameBlock, bad_frame
+from mlip_autopipe.analysis.symmetry import FloatArray
 from mlip_autopipe.errors import InvalidInputError
 
 FORMAT = "mlip-autopipe-trajectory"
@@ -53,15 +55,24 @@ def read_hdf5(path: Path) -> Iterator[FrameBlock]:
             except (OSError, RuntimeError, KeyError) as error:
                 raise bad_frame(path, start, f"is cut off or damaged ({error})") from None
             cells = np.asarray(rows["cell"], dtype=float)
-            finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
-            sound = len(finite) if finite.all() else int(np.argmin(finite))
+            sound = _sound(positions, cells, pbc)
             if pbc.any():
                 positions += images @ cells
             if sound:
                 times = np.asarray(rows["time_fs"], dtype=float)[:sound]
                 yield FrameBlock(species, positions[:sound], cells[:sound], pbc, times, unwrapped=True)
-            if sound < len(finite):
-                raise bad_frame(path, start + sound, "holds a coordinate that is not a finite number")
+            if sound < len(positions):
+                what = "is cut off or damaged: its coordinates are missing or not finite"
+                raise bad_frame(path, start + sound, what)
+
+
+def _sound(positions: FloatArray, cells: FloatArray, pbc: NDArray[np.bool_]) -> int:
+    """Count the frames before the first that is not finite or not there: HDF5 reads what a file has lost as zeros."""
+    wrong = ~np.isfinite(positions).all(axis=(1, 2)) | ~np.isfinite(cells).all(axis=(1, 2))
+    wrong |= (~cells.any(axis=2) & pbc).any(axis=1)
+    if positions.shape[1] > 1:
+        wrong |= ~positions.any(axis=(1, 2))
+    return int(np.argmax(wrong)) if wrong.any() else len(positions)
 
 
 def _open_for_writing(path: Path) -> bool:

@@ -1,5 +1,8 @@
 """Frames of every format, and sentences about what cannot be read."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ase.io import write
@@ -91,6 +94,29 @@ def test_an_hdf5_file_that_is_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InvalidInputError, match="cut off, damaged"):
         list(open_frames(path))
+
+
+def test_an_hdf5_file_of_a_killed_writer_whose_end_is_missing(tmp_path):
+    script = (
+        "import numpy as np, os, sys\n"
+        "from mlip_autopipe.dynamics.trajectory import TrajectoryWriter\n"
+        "writer = TrajectoryWriter(sys.argv[1], np.array([3] * 64), np.ones(3, dtype=bool))\n"
+        "for k in range(1000):\n"
+        "    writer.append_arrays(np.full((64, 3), 1.0 + 1e-3 * k), np.eye(3) * 12, k, 10.0 * k)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "dead.h5"
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    blocks, error = collect(path)
+    assert error is None
+    assert count(blocks) == 768  # whole chunks
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    blocks, error = collect(path)
+    assert "is cut off or damaged" in str(error)
+    assert count(blocks) == error.n_sound < 768
+    for block in blocks:
+        assert (block.positions_A > 0).all()
 
 
 @pytest.mark.parametrize(
