@@ -31,11 +31,13 @@ EVIDENCE: Final = "enough_evidence"
 
 def diffusive(plateau: Plateau) -> GateResult:
     """Check that D(t) has a plateau: caged or anomalous motion has none within the run."""
-    words = f"MSD ~ t^({plateau.exponent:.2f} +- {plateau.exponent_stderr:.2f})"
+    # no exponent where D is not above zero
+    known = np.isfinite(plateau.exponent)
+    words = f", MSD ~ t^({plateau.exponent:.2f} +- {plateau.exponent_stderr:.2f})" if known else ""
     if not plateau.found:
         kind = "sub-diffusive" if plateau.exponent < 1 else "not diffusive"
-        return GateResult("diffusive", False, f"{kind}: D(t) does not settle within the run, {words}")
-    return GateResult("diffusive", True, f"D(t) is constant from {plateau.start} to {plateau.end} frames, {words}")
+        return GateResult("diffusive", False, f"{kind}: D(t) does not settle within the run{words}")
+    return GateResult("diffusive", True, f"D(t) is constant from {plateau.start} to {plateau.end} frames{words}")
 
 
 def not_drifted(points: TwoPoint, place: int) -> GateResult:
@@ -113,9 +115,10 @@ def is_liquid(site_ratio: float, max_ratio: float = MAX_SITE_RATIO) -> GateResul
 def enough_evidence(value: float, stderr: float, n_hops: int, min_hops: int = MIN_HOPS) -> GateResult:
     """Check that the coefficient stands out of its error, and rests on some hops."""
     relative = stderr / value if value > 0 else float("inf")
+    size = f"{100 * relative:.3g} %" if value > 0 else "unknown, since D is not above zero"
     return GateResult(
         EVIDENCE,
         bool(relative <= MAX_RELATIVE_ERROR and n_hops >= min_hops),
-        f"relative error {100 * relative:.3g} %, at most {100 * MAX_RELATIVE_ERROR:g} %; {n_hops} hops, at least "
+        f"relative error {size}, at most {100 * MAX_RELATIVE_ERROR:g} %; {n_hops} hops, at least "
         f"{min_hops}",
     )
