@@ -150,6 +150,6 @@ def test_impossible_groups(name, atoms):
 def test_uneven_times(times, words, tmp_path):
     with TrajectoryWriter(tmp_path / "t.h5", np.array([3, 3]), np.ones(3, dtype=bool)) as writer:
         for time in times:
-            writer.append_arrays(np.zeros((2, 3)), CELL, 0, float(time))
+            writer.append_arrays(np.array([[0.0, 0, 0], [1, 1, 1]]), CELL, 0, float(time))
     with pytest.raises(InvalidInputError, match=words):
         calculate_msd(tmp_path / "t.h5")

@@ -45,7 +45,7 @@ def test_version_and_help(invoke):
         ({"simulaton_goal": "elastic"}, "did you mean 'simulation_goal'"),
         ({"target_system": {"elements": ["Cx"]}}, "unknown element 'Cx'"),
         ({"simulation_goal": "elastik"}, "did you mean 'elastic'"),
-        ({"simulation_goal": "diffusion"}, "not available"),
+        ({"simulation_goal": "phase_diagram", "target_system": {"elements": ["Cu", "Au"]}}, "not available"),
         ({"reference": {"engine": "gpav"}}, "did you mean 'gpaw'"),
         ({"reference": {"engine": "ase", "calculator": "ase.calculators.emt.EMMT"}}, "EMMT"),
         ({"target_system": {"composition": {"Cu": 0.7, "Au": 0.2}}}, "sum"),
