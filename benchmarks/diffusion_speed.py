@@ -2,9 +2,10 @@
 
 First all start from a file of the same frames (XDATCAR; a LAMMPS dump for MDAnalysis, which does not read XDATCAR),
 then from the same unwrapped positions in memory; all end with a coefficient. Where a package is missing it is left
-out. They are no dependency: `pip install pymatgen-analysis-diffusion MDAnalysis tidynamics kinisi` into an environment
-of their own, and run this there with the repository on PYTHONPATH. A small run before warms every method up. kinisi
-gets 100 lags, not its default of all of them. pymatgen needs atoms of another species, so that all get eight.
+out. They are no dependency: `pip install pymatgen-analysis-diffusion MDAnalysis tidynamics kinisi h5py` into an
+environment of their own, and run this there with the repository on PYTHONPATH. A small run before warms every method
+up. kinisi gets 100 lags, not its default of all of them. pymatgen needs atoms of another species, so that all get
+eight.
 
     OMP_NUM_THREADS=1 python benchmarks/diffusion_speed.py
     OMP_NUM_THREADS=1 python benchmarks/diffusion_speed.py --large     # 1000 atoms x 10^5 frames, writes 2 GB
@@ -182,7 +183,7 @@ def kinisi_from_file(folder: Path) -> tuple[float, float]:
     return posterior(DiffusionAnalyzer.from_xdatcar(xdatcar, specie="Li", **options), options)
 
 
-def side_by_side(n: int, frames: int, repeats: int) -> None:
+def side_by_side(n: int, frames: int, repeats: int, *, files: bool) -> None:
     walk, small = positions(n + OTHERS, frames), positions(20 + OTHERS, 500)
     print(f"{n} atoms x {frames} frames, true D {TRUE_CM2_S:.3e} cm^2/s, best of {repeats} interleaved rounds")
     from_memory: Methods = {
@@ -199,10 +200,11 @@ def side_by_side(n: int, frames: int, repeats: int) -> None:
         "MDAnalysis": mdanalysis_from_file,
         "kinisi": kinisi_from_file,
     }
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        write_files(small, Path(one))
-        write_files(walk, Path(other))
-        compare("file", from_file, Path(one), Path(other), repeats)
+    if files:
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            write_files(small, Path(one))
+            write_files(walk, Path(other))
+            compare("file", from_file, Path(one), Path(other), repeats)
     compare("memory", from_memory, small, walk, repeats)
 
 
@@ -282,11 +284,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--no-files", action="store_true")
     args = parser.parse_args()
     if args.large:
         large(args.atoms or 1000, args.frames or 100_000)
     else:
-        side_by_side(args.atoms or 200, args.frames or 10_000, args.repeats)
+        side_by_side(args.atoms or 200, args.frames or 10_000, args.repeats, files=not args.no_files)
 
 
 if __name__ == "__main__":

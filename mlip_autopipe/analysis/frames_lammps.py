@@ -88,7 +88,7 @@ def _frame(
     units: str | None,
 ) -> tuple[tuple[str, ...], tuple[FloatArray, FloatArray, NDArray[np.bool_], float | None, bool]]:
     count = int(sections["NUMBER OF ATOMS"][0])
-    columns = {name: k for k, name in enumerate(sections["ATOMS"][0].split())}
+    columns = sections["ATOMS"][0].split()
     cell, origin, pbc = _box(sections["BOX BOUNDS"])
     lines = complete_lines(path, count, index, stream.readline)
     if not lines:
@@ -98,35 +98,32 @@ def _frame(
     )
     if not names:
         raise _ProblemError("has no positions: dump x y z, xu yu zu or xs ys zs")
-    values = _numbers(lines, columns, names)
-    positions = values @ cell + (origin if fractional else 0.0) if fractional else values
-    if not unwrapped and all(name in columns for name in _IMAGES):
-        positions, unwrapped = positions + _numbers(lines, columns, _IMAGES) @ cell, True
-    species = _species(lines, columns, type_names)
-    if "id" in columns:
-        order = np.argsort(_numbers(lines, columns, ("id",))[:, 0], kind="stable")
-        positions, species = positions[order], tuple(species[k] for k in order)
-    time_fs = float(sections["TIME"][0]) * _FS[units] if "TIME" in sections and units else None
-    return species, (positions, cell, pbc, time_fs, unwrapped)
-
-
-def _numbers(lines: Sequence[str], columns: Mapping[str, int], names: Sequence[str]) -> FloatArray:
-    found = np.loadtxt(lines, usecols=[columns[name] for name in names], ndmin=2, comments=None)
-    return np.asarray(found, dtype=float)
-
-
-def _species(lines: Sequence[str], columns: Mapping[str, int], type_names: Mapping[int, str]) -> tuple[str, ...]:
-    for name in ("element", "type"):
-        if name in columns:
-            k = columns[name]
-            words = [line.split(None, k + 1)[k] for line in lines]
-            break
-    else:
+    if "element" not in columns and "type" not in columns:
         raise _ProblemError("names no atoms: dump the column element or type")
-    if name == "element":
-        return tuple(words)
-    table = {word: type_names.get(int(word), f"type{word}") for word in set(words)}
-    return tuple(table[word] for word in words)
+    images = _IMAGES if not unwrapped and all(name in columns for name in _IMAGES) else ()
+    others = [name for name in ("id", "type") if name in columns]
+    wanted = [*others, *names, *images]
+    # everything at once: most of the time goes into taking lines apart
+    values = np.loadtxt(lines, usecols=[columns.index(name) for name in wanted], ndmin=2, comments=None)
+    order = np.argsort(values[:, 0], kind="stable") if "id" in columns else np.arange(count)
+    values = np.asarray(values, dtype=float)[order]
+    positions = values[:, len(others) : len(others) + 3]
+    if fractional:
+        positions = positions @ cell + origin
+    if images:
+        positions = positions + values[:, -3:] @ cell
+    if "element" in columns:
+        k = columns.index("element")
+        species = tuple(lines[row].split(None, k + 1)[k] for row in order)
+    else:
+        species = _names(values[:, others.index("type")].astype(int).tolist(), type_names)
+    time_fs = float(sections["TIME"][0]) * _FS[units] if "TIME" in sections and units else None
+    return species, (positions, cell, pbc, time_fs, unwrapped or bool(images))
+
+
+def _names(types: Sequence[int], type_names: Mapping[int, str]) -> tuple[str, ...]:
+    table = {number: type_names.get(number, f"type{number}") for number in set(types)}
+    return tuple([table[number] for number in types])
 
 
 def _box(lines: Sequence[str]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
