@@ -77,7 +77,7 @@ def fit_diffusion_coefficient(
         raise InvalidInputError(f"The temperature ({temperature:g} K) must be positive.")
     dt = _time_step(msd_data, time_step)
     length_fs = dt * (msd_data.n_frames - 1)
-    groups = {name: _fit_group(group, dt, phase, min_hops, msd_data) for name, group in msd_data.groups.items()}
+    groups = {name: _fit_group(group, dt, min_hops) for name, group in msd_data.groups.items()}
     checks: list[GateResult] = []
     if msd_data.mass_amu is not None and msd_data.reference == "all":
         checks.append(gates.at_rest(msd_data.drift_A, length_fs, msd_data.mass_amu, msd_data.n_atoms, temperature))
@@ -121,7 +121,7 @@ def _time_step(data: MSDData, given: float | None) -> float:
     return float(given)
 
 
-def _fit_group(group: GroupMSD, dt: float, phase: Phase | None, min_hops: int, data: MSDData) -> GroupDiffusion:
+def _fit_group(group: GroupMSD, dt: float, min_hops: int) -> GroupDiffusion:
     scale = CM2_S_PER_A2_FS / dt
     points = two_point(group.tracer)
     plateau = find_plateau(points)
@@ -160,7 +160,7 @@ def _fit_group(group: GroupMSD, dt: float, phase: Phase | None, min_hops: int, d
         hop_distance_A=group.hop_distance_A,
         site_ratio=group.site_ratio,
         gates=tuple(checks),
-        warnings=tuple(_warnings(group, plateau, checks, data)),
+        warnings=tuple(_warnings(plateau, checks)),
         lags_ps=lags,
         msd_A2=group.tracer.tensor_A2[:, :3].sum(axis=1),
         curve_lags_ps=points.lags * dt / 1000,
@@ -192,13 +192,11 @@ def _collective(group: GroupMSD, points: TwoPoint, place: int) -> tuple[ValueWit
     return found, ValueWithError(tracer / value, relative * tracer / value)
 
 
-def _warnings(group: GroupMSD, plateau: Plateau, checks: list[GateResult], data: MSDData) -> list[str]:
+def _warnings(plateau: Plateau, checks: list[GateResult]) -> list[str]:
     found = [f"{gate.name} failed: {gate.detail}" for gate in checks if not gate.passed]
     if plateau.found and plateau.start == 1:
         found.append(
             "D(t) is constant from the first frame on, so that nothing shows how the motion starts: write frames more "
             "often to be sure"
         )
-    if group.collective is None and data.reference == "all":
-        found.append("its centre of mass is the reference, so that it has no collective coefficient")
     return found

@@ -21,6 +21,8 @@ from tests.analysis.trajectory_files import (
 )
 
 TYPES = {1: "Li", 2: "O"}
+LAMMPS_HEAD = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+XDATCAR_HEAD = "title\n1.0\n9 0 0\n0 9 0\n0 0 9\nLi\n"
 
 
 def displacements(path, **options):
@@ -158,6 +160,18 @@ def test_a_coordinate_that_is_no_number(tmp_path):
         ("t.xyz", "2\ncomment\nH 0 0 0\nH 0 x 0\n", "frame 0 cannot be understood"),
         ("t.xyz", '1\nProperties=pos:R:3\n0 0 0\n', "no species"),
         ("d.dump", "ITEM: TIMESTEP\n0\n", "cut off"),
+        ("t.xyz", "1\nframe\nH 0 0 0\nword\n", "starts with 'word' where the number of atoms belongs"),
+        ("t.xyz", "1\nframe\nH 0 0 0\n\n1\nframe\nH 0 0 0\n", "starts with an empty line"),
+        ("t.xyz", "0\nframe\n", "there are no atoms"),
+        ("d.dump", LAMMPS_HEAD + "ITEM: ATOMS id type vx\n1 1 0\n", "has no positions"),
+        ("d.dump", LAMMPS_HEAD + "ITEM: ATOMS id x y z\n1 0 0 0\n", "names no atoms"),
+        ("d.dump", LAMMPS_HEAD.replace("\n1\n", "\n0\n") + "ITEM: ATOMS id type x y z\n", "has no atoms"),
+        ("d.dump", LAMMPS_HEAD + "ITEM: ATOMS id type x y z\n1 1 0 0 0\nword\n", "starts with 'word' where ITEM"),
+        ("d.dump", LAMMPS_HEAD + "ITEM: ATOMS id type x y z\n1 1 0 0 word\n", "cannot be understood"),
+        ("XDATCAR", XDATCAR_HEAD + "1 2\nDirect\n0 0 0\n", "name the elements and the seventh count them"),
+        ("XDATCAR", XDATCAR_HEAD + "1\nwords\n", "where 'Direct configuration=' belongs"),
+        ("XDATCAR", XDATCAR_HEAD + "1\n", "is cut off"),
+        ("XDATCAR", XDATCAR_HEAD + "1\nDirect\n0 0 word\n", "cannot be understood"),
         ("bad.h5", b"\x89HDF\r\n\x1a\n" + b"\x00" * 100, "no readable HDF5"),
         ("bad.traj", b"- of Ulm" + b"\x00" * 100, "cannot be opened as an ASE trajectory"),
     ],
@@ -238,6 +252,27 @@ def test_xyz_without_a_cell_and_with_a_slab(tmp_path):
     assert block.pbc.tolist() == [True, True, False]
     assert block.times_fs == pytest.approx([0, 7, 14, 21])
     assert displacements(path)[:, 0, 2] == pytest.approx([0, 5, 10, 15])
+
+
+def test_lammps_boxes_by_their_vectors(tmp_path):
+    path = tmp_path / "run.dump"
+    path.write_text(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS abc origin pp pp ff\n"
+        "9 0 0 1\n2 8 0 1\n-1.5 1 7 1\nITEM: ATOMS id type xs ys zs\n1 1 0.5 0 0\n"
+    )
+    block = next(open_frames(path))
+    assert block.cells_A[0] == pytest.approx(CELL)
+    assert block.pbc.tolist() == [True, True, False]
+    assert block.positions_A[0, 0] == pytest.approx([5.5, 1, 1])
+
+
+def test_xdatcar_scales(tmp_path):
+    path = tmp_path / "XDATCAR"
+    for scale, edge in (("2.0", 18.0), ("-1000.0", 10.0)):
+        path.write_text(XDATCAR_HEAD.replace("1.0", scale) + "1\nDirect configuration= 1\n0.5 0 0\n")
+        block = next(open_frames(path))
+        assert block.cells_A[0] == pytest.approx(np.eye(3) * edge)
+        assert block.positions_A[0, 0, 0] == pytest.approx(edge / 2)
 
 
 def test_xdatcar_names_of_potentials(tmp_path):
