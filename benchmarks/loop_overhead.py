@@ -28,8 +28,8 @@ overrides:
   otf.audits_per_temperature: 5
   otf.max_segments_per_temperature: 5
 """
-STAGES = ("label", "train", "explore", "held_out")
-"""Reference, training and molecular dynamics; the frames that judge at the end are such, too."""
+STAGES = ("label", "train", "explore", "refine", "held_out")
+"""Reference, training and molecular dynamics; the melt of the pool and the frames that judge at the end are such, too."""
 
 
 def main() -> None:
