@@ -29,7 +29,7 @@ overrides:
   otf.max_segments_per_temperature: 5
 """
 STAGES = ("label", "train", "explore", "refine", "held_out")
-"""Reference, training and molecular dynamics; the melt of the pool and the frames that judge at the end are such, too."""
+"""Reference, training and molecular dynamics; the melt of the pool and the frames that judge are such, too."""
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ SINGLE_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS",)
 """OpenBLAS's threads wait by spinning, which costs far more beside busy neighbours than small matrices can gain."""
 
 PATIENT_THREADS = ("OMP_WAIT_POLICY", "passive")
-"""So do OpenMP's: beside a busy process a force call of pypolymlp took 4.7 ms with two threads, 1.0 ms if they sleep."""
+"""So do OpenMP's: beside a busy process a force call of pypolymlp took 4.7 ms on two threads, 1.0 ms if they sleep."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
