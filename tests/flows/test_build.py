@@ -13,7 +13,7 @@ def test_the_flow_of_a_plan(plan):
 
 
 def test_goals_without_a_maker_are_refused(plan):
-    system = plan().model_copy(update={"goal": "diffusion"})
+    system = plan().model_copy(update={"goal": "phase_diagram"})
     with pytest.raises(InvalidInputError, match="available: elastic"):
         build_flow(system)
-    assert {goal for goal, _ in MAKERS} == {"elastic", "equilibrate", "potential"}
+    assert {goal for goal, _ in MAKERS} == {"elastic", "equilibrate", "potential", "diffusion"}
