@@ -131,6 +131,7 @@ def run(system: str, seed: int) -> dict[str, Any]:
         "labelled_percent_of_md": 100 * (otf.labelled_fraction_of_md or 0.0),
         "coverage_percent": 100 * covered / seen if seen else None,
         "coverage_labels": len(late) + held_out,
+        "fresh_from_tenth": len(late),
         "coverage_audits_percent": 100 * _share(late) if late else None,
         "coverage_held_out_percent": None if otf.held_out is None else 100 * (otf.held_out.coverage_90 or 0.0),
         "fresh_labels": len(fresh),
@@ -228,11 +229,14 @@ def main() -> None:
                 f"{one['coverage_percent'] or float('nan'):.1f} ({one['coverage_labels']}) | {one['wall_s']:.0f}",
                 flush=True,
             )
-        labels = sum(one["coverage_labels"] for one in rows)
-        covered = sum(one["coverage_labels"] * (one["coverage_percent"] or 0.0) for one in rows) / max(1, labels)
+        # apart: together the one would hide what the other is wrong by
+        fresh = [(one["coverage_audits_percent"], one["fresh_from_tenth"]) for one in rows if one["fresh_from_tenth"]]
+        labels = sum(n for _, n in fresh)
+        covered = sum(share * n for share, n in fresh) / max(1, labels)
+        held_out = np.mean([one["coverage_held_out_percent"] for one in rows])
         sigma = np.array([list(one["stated_error_sigma"].values()) for one in rows])
         print(
-            f"{system:6s} all: coverage {covered:.1f} % of {labels} labels; true error over stated one, root mean "
+            f"{system:6s} all: coverage {covered:.1f} % on {labels} fresh labels, {held_out:.1f} % on held-out ones; true error over stated one, root mean "
             f"square over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
             flush=True,
         )
