@@ -236,8 +236,8 @@ def main() -> None:
         held_out = np.mean([one["coverage_held_out_percent"] for one in rows])
         sigma = np.array([list(one["stated_error_sigma"].values()) for one in rows])
         print(
-            f"{system:6s} all: coverage {covered:.1f} % on {labels} fresh labels, {held_out:.1f} % on held-out ones; true error over stated one, root mean "
-            f"square over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
+            f"{system:6s} all: coverage {covered:.1f} % on {labels} fresh labels, {held_out:.1f} % on held-out ones; "
+            f"true error over stated one, root mean square over constants and seeds, {np.sqrt((sigma**2).mean()):.2f}",
             flush=True,
         )
 

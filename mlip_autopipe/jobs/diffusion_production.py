@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlip_autopipe.jobs.blobs import BlobStore
-from mlip_autopipe.jobs.records import RunRecords
-from mlip_autopipe.learning.crystal import RelaxedCrystal, relax_crystal
+from mlip_autopipe.jobs.production import Production
 from mlip_autopipe.learning.exploration import THERMOSTAT_TIME_FS
-from mlip_autopipe.learning.starts import primitive_atoms
 from mlip_autopipe.learning.stretches import Stretch, run_stretch
 from mlip_autopipe.schemas.diffusion import DiffusionRun, Role, Stage
 
@@ -25,8 +21,7 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.dynamics.settings import MDSettings
     from mlip_autopipe.dynamics.watch import UncertaintyWatch
-    from mlip_autopipe.potentials.base import ForceField, Potential
-    from mlip_autopipe.schemas.otf import OTFSettings
+    from mlip_autopipe.potentials.base import ForceField
     from mlip_autopipe.schemas.system import DiffusionSettings
 
 STORE_EVERY_S = 60.0
@@ -39,7 +34,7 @@ _ROLES: dict[Role, int] = {"mean": 0, "draw": 1}
 _STAGES: tuple[Stage, ...] = ("melt", "lattice", "production")
 
 
-class DiffusionProduction:
+class DiffusionProduction(Production):
     """The production runs of a plan in this process.
 
     Parameters
@@ -51,29 +46,9 @@ class DiffusionProduction:
     """
 
     def __init__(self, store: JobStore, run_id: str) -> None:
-        self.run_id = run_id
-        self.records = RunRecords(store, run_id)
-        self.blobs = BlobStore(store)
-        self.system = self.records.plan()
+        super().__init__(store, run_id)
         assert self.system.diffusion is not None, "the plan of a diffusion goal has a diffusion section"
-        assert self.system.otf is not None, "a plan that learns has a section otf"
         self.settings: DiffusionSettings = self.system.diffusion
-        self.otf: OTFSettings = self.system.otf
-        self.potential_sha256 = self.records.learned().potential_sha256
-
-    @cached_property
-    def potential(self) -> Potential:
-        """What was learned."""
-        from mlip_autopipe.potentials.registry import load_potential
-
-        return load_potential(self.blobs.get(self.potential_sha256), sha256=self.potential_sha256)
-
-    @cached_property
-    def crystal(self) -> RelaxedCrystal:
-        """The crystal that the potential makes."""
-        primitive = primitive_atoms(self.system.material.structure)
-        relaxation = self.system.relaxation
-        return relax_crystal(primitive, self.potential.calculator(), relaxation, relaxation.symmetry_tolerance_A)
 
     def members(self) -> list[tuple[float, Role, int]]:
         """Return temperature, role and number of all runs."""

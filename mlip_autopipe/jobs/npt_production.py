@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlip_autopipe.errors import AnalysisError
-from mlip_autopipe.jobs.blobs import BlobStore
-from mlip_autopipe.jobs.records import RunRecords
-from mlip_autopipe.learning.crystal import RelaxedCrystal, relax_crystal
+from mlip_autopipe.jobs.production import Production
 from mlip_autopipe.learning.npt_production import NPTStretch, advance, npt_settings
 from mlip_autopipe.learning.npt_series import NPTSeries, joined, keep_steps
-from mlip_autopipe.learning.starts import primitive_atoms
 from mlip_autopipe.learning.volume_error import MODEL_FRAMES, check_frames, model_shifts
 from mlip_autopipe.schemas.npt import NPTProgress
 
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.analysis.equilibrium import EquilibriumState
     from mlip_autopipe.analysis.results import GateResult
-    from mlip_autopipe.potentials.base import Potential
-    from mlip_autopipe.schemas.otf import OTFSettings
     from mlip_autopipe.schemas.system import EquilibrateSettings
 
 STORE_EVERY_S = 120.0
@@ -36,7 +31,7 @@ LASTING = ("still_solid",)
 """Checks that a longer run would not pass either."""
 
 
-class NPTProduction:
+class NPTProduction(Production):
     """The runs of a plan in this process.
 
     Parameters
@@ -48,29 +43,9 @@ class NPTProduction:
     """
 
     def __init__(self, store: JobStore, run_id: str) -> None:
-        self.run_id = run_id
-        self.records = RunRecords(store, run_id)
-        self.blobs = BlobStore(store)
-        self.system = self.records.plan()
+        super().__init__(store, run_id)
         assert self.system.equilibrate is not None, "the plan of an equilibrate goal has an equilibrate section"
-        assert self.system.otf is not None, "a plan that learns has a section otf"
         self.settings: EquilibrateSettings = self.system.equilibrate
-        self.otf: OTFSettings = self.system.otf
-        self.potential_sha256 = self.records.learned().potential_sha256
-
-    @cached_property
-    def potential(self) -> Potential:
-        """What was learned."""
-        from mlip_autopipe.potentials.registry import load_potential
-
-        return load_potential(self.blobs.get(self.potential_sha256), sha256=self.potential_sha256)
-
-    @cached_property
-    def crystal(self) -> RelaxedCrystal:
-        """The crystal that the potential makes."""
-        primitive = primitive_atoms(self.system.material.structure)
-        relaxation = self.system.relaxation
-        return relax_crystal(primitive, self.potential.calculator(), relaxation, relaxation.symmetry_tolerance_A)
 
     @cached_property
     def cell(self) -> Atoms:
