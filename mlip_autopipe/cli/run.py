@@ -211,10 +211,17 @@ def _share_cores(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> tuple[in
         widest_level(workflow["nodes"], workflow["links"])
         for workflow in launchpad.workflows.find({"metadata.run_id": system.run_id}, {"nodes": 1, "links": 1})
     )
-    if system.otf is not None and not system.reference.cheap:
-        widest = max(widest, MOST_ROCKETS_THAT_LABEL)  # labels fan out later, when the loop asks for them
+    if system.otf is not None:  # labels and production runs fan out later, when the loop asks for them
+        widest = max(widest, 1 if system.reference.cheap else MOST_ROCKETS_THAT_LABEL, production_runs(system))
     rockets = max(1, min(system.budget.cores, widest))
     return rockets, max(1, system.budget.cores // rockets)
+
+
+def production_runs(system: SystemConfig) -> int:
+    """Return how many runs of dynamics a plan makes side by side once its potential is learned."""
+    if system.diffusion is not None:
+        return len(system.diffusion.temperatures_K) * (system.diffusion.replicas + system.diffusion.model_runs)
+    return 0 if system.equilibrate is None else len(system.equilibrate.temperatures_K)
 
 
 def widest_level(nodes: Sequence[int], links: Mapping[str, Sequence[int]]) -> int:

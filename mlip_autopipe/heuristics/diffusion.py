@@ -27,6 +27,8 @@ FRAME_FS = 50.0
 FIRST_RUN_PS = {"solid": 150.0, "liquid": 40.0}
 TARGET_RELATIVE_ERROR = 0.15
 MIN_HOPS = 40
+LONGEST = 10
+"""Times the first length of a run."""
 BOILING_OVER_MELTING = 4.0
 """Where no boiling point is tabulated, nothing is condensed beyond so many melting points."""
 
@@ -92,7 +94,11 @@ def choose_diffusion(
         model_runs=choose("model_runs", 2, "runs with posterior samples of the potential: the model part of the error"),
         target_relative_error=choose("target_relative_error", TARGET_RELATIVE_ERROR, "of D: 0.15 of ln D"),
         min_hops=choose("min_hops", MIN_HOPS, "fewer hops say little of their own error", DESIGN),
-        max_extensions=choose("max_extensions", 3, "each makes the runs twice as long; then what was reached is said"),
+        max_steps=choose(
+            "max_steps",
+            LONGEST * round(1000 * FIRST_RUN_PS[phase] / step),
+            f"runs grow up to {LONGEST} times their first length; then what was reached is said",
+        ),
         max_relearnings=choose("max_relearnings", 5, "production under watch finds what learning did not meet"),
         seed=choose("seed", 0, "of all random numbers"),
     )

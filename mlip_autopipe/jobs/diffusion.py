@@ -25,7 +25,10 @@ def diffusion(run_id: str) -> Response[Any]:
     from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
 
     production = DiffusionProduction(current_store(), run_id)
-    return Response(replace=_round(run_id, [one for one in production.runs() if one.state == "running"]))
+    runs = production.runs()
+    for run in runs:
+        production.save(run)  # who asks how far all is sees the runs that wait, too
+    return Response(replace=_round(run_id, [one for one in runs if one.state == "running"]))
 
 
 @job(config=STORE_EXPOSED)

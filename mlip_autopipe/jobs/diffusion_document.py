@@ -12,7 +12,7 @@ from mlip_autopipe.analysis.diffusion_gates import EVIDENCE
 from mlip_autopipe.analysis.diffusion_replicas import CombinedDiffusion, combine_runs
 from mlip_autopipe.analysis.diffusion_result import DiffusionResult, GroupDiffusion
 from mlip_autopipe.analysis.results import GateResult
-from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, relearnings
+from mlip_autopipe.jobs.diffusion_relearning import relearnings
 from mlip_autopipe.jobs.elastic_document import provenance
 from mlip_autopipe.schemas.diffusion import (
     ArrheniusEstimate,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.system import DiffusionSettings
 
 CURVE_POINTS = 60
+LEAST_GROWTH, MOST_GROWTH = 1.25, 4.0
+"""Of a run that is made longer: an extension that pays, and no more than a few hops can predict."""
+MARGIN = 1.1
 HYDRODYNAMIC = 2.837297
 """Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
 
@@ -60,29 +63,30 @@ def at_temperature(production: DiffusionProduction, temperature_K: float) -> AtT
 
 
 def lengthened(production: DiffusionProduction) -> list[DiffusionRun]:
-    """Make runs twice as long whose temperature is not known well enough yet, store and return them.
+    """Make runs longer whose temperature is not known well enough yet, by what was seen to be missing.
 
     Parameters
     ----------
     production
         Its runs have all ended.
+
+    Returns
+    -------
+    list of DiffusionRun
+        Those that go on; stored already.
     """
     settings, longer = production.settings, []
-    progress = dict(production.records.find(PROGRESS) or {})
-    extensions = dict(progress.get("extensions") or {})
     for kelvin in settings.temperatures_K:
-        found, key = at_temperature(production, kelvin), f"{kelvin:g}"
-        key = key.replace(".", "_")  # no dots in names of fields
-        if found is None or _is_enough(production, found) or extensions.get(key, 0) >= settings.max_extensions:
+        found = at_temperature(production, kelvin)
+        if found is None or _is_enough(production, found):
             continue
-        extensions[key] = extensions.get(key, 0) + 1
+        growth = float(np.clip(MARGIN * _growth_needed(found, settings), LEAST_GROWTH, MOST_GROWTH))
         for run in found.runs:
-            if run.role == "mean":
-                run.wanted_steps, run.state = 2 * run.wanted_steps, "running"
+            steps = min(round(growth * run.wanted_steps), settings.max_steps)
+            if run.role == "mean" and steps > run.wanted_steps:
+                run.wanted_steps, run.state = steps, "running"
                 production.save(run)
                 longer.append(run)
-    if longer:
-        production.records.save(PROGRESS, {**progress, "kind": PROGRESS, "extensions": extensions})
     return longer
 
 
@@ -270,7 +274,7 @@ def _missing(
         hops = "" if settings.phase == "liquid" else f" from {best.n_hops} hops (at least {settings.min_hops})"
         found.append(
             f"at {one.temperature_K:g} K the relative error of {one.fastest} is {best.relative_error:.2g}{hops}, the "
-            f"target {settings.target_relative_error:g}{length}: raise diffusion.steps or diffusion.max_extensions"
+            f"target {settings.target_relative_error:g}{length}: raise diffusion.max_steps"
         )
     measured = {one.temperature_K for one in results}
     lost = [f"{kelvin:g}" for kelvin in settings.temperatures_K if kelvin not in measured]
@@ -281,14 +285,17 @@ def _missing(
 
 def _needed_ps(found: AtTemperature, settings: DiffusionSettings) -> float | None:
     """Return the length of a run that would tell enough; None where nothing was seen to move."""
-    from mlip_autopipe.analysis.diffusion_result import run_length_needed_ps
+    growth = _growth_needed(found, settings)
+    return found.replicas[0].length_ps * growth if np.isfinite(growth) else None
 
-    needed = run_length_needed_ps(found.replicas[0], settings.target_relative_error)
-    if settings.phase == "liquid" or needed is None:
-        return needed
-    hops = found.combined[found.fastest].n_hops
-    by_hops = found.replicas[0].length_ps * settings.min_hops / hops if hops else None
-    return None if by_hops is None else max(needed, by_hops)
+
+def _growth_needed(found: AtTemperature, settings: DiffusionSettings) -> float:
+    """Return how many times longer the runs must be: squared errors fall, and hops grow, with the length."""
+    best = found.combined[found.fastest]
+    growth = (best.relative_error / settings.target_relative_error) ** 2
+    if settings.phase == "solid" and settings.min_hops:
+        growth = max(growth, settings.min_hops / best.n_hops if best.n_hops else np.inf)
+    return float(growth)
 
 
 def _arrhenius(described: Sequence[DiffusionAtTemperature]) -> dict[str, ArrheniusEstimate]:

@@ -100,7 +100,7 @@ class DiffusionSettings(StrictModel):
     model_runs: int = Field(ge=0, description="Runs with posterior samples of the potential at each temperature.")
     target_relative_error: float = Field(gt=0, description="Statistical, of D, by temperature.")
     min_hops: int = Field(ge=0, description="Of solids: least number of hops behind a coefficient.")
-    max_extensions: int = Field(ge=0, description="How often the runs may be made twice as long.")
+    max_steps: int = Field(ge=1, description="Of each run, however often it is made longer.")
     max_relearnings: int = Field(ge=0, description="How often production may send frames back to learning.")
     seed: int = Field(ge=0)
 

@@ -26,7 +26,7 @@ SMALL = {
         "diffusion.lattice_steps": 40,
         "diffusion.steps": 200,
         "diffusion.replicas": 1,
-        "diffusion.max_extensions": 0,
+        "diffusion.max_steps": 200,
     },
 }
 
