@@ -29,8 +29,10 @@ TARGET_RELATIVE_ERROR = 0.15
 MIN_HOPS = 40
 LONGEST = 10
 """Times the first length of a run."""
-BOILING_OVER_MELTING = 4.0
-"""Where no boiling point is tabulated, nothing is condensed beyond so many melting points."""
+_MODEL_RUNS = {
+    "solid": (0, "what posterior samples of the potential change about the hops follows from the runs themselves"),
+    "liquid": (2, "runs with posterior samples of the potential: the model part of the error"),
+}
 
 
 def choose_diffusion(
@@ -91,7 +93,8 @@ def choose_diffusion(
             f"{FIRST_RUN_PS[phase]:g} ps at first; runs are made longer until their error is within the target",
         ),
         replicas=choose("replicas", 2, "independent runs: their scatter is a test of the stated error"),
-        model_runs=choose("model_runs", 2, "runs with posterior samples of the potential: the model part of the error"),
+        model_runs=choose("model_runs", *_MODEL_RUNS[phase]),
+        draws=choose("draws", 16, "posterior samples; their spread is known to about a fifth"),
         target_relative_error=choose("target_relative_error", TARGET_RELATIVE_ERROR, "of D: 0.15 of ln D"),
         min_hops=choose("min_hops", MIN_HOPS, "fewer hops say little of their own error", DESIGN),
         max_steps=choose(

@@ -25,6 +25,7 @@ from mlip_autopipe.schemas.diffusion import (
 from mlip_autopipe.schemas.property import Estimate, Gate, SplitEstimate
 
 if TYPE_CHECKING:
+    from mlip_autopipe.analysis.crossings import CoefficientShift
     from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
     from mlip_autopipe.reference.labels import LabelStore
     from mlip_autopipe.schemas.system import DiffusionSettings
@@ -135,21 +136,14 @@ def _analysed(production: DiffusionProduction, run: DiffusionRun) -> DiffusionRe
     from mlip_autopipe.analysis.frames import ArrayFrames
 
     settings, cell = production.settings, production.cell(run)
-    frames = ArrayFrames(
-        production.positions(run), cell.get_chemical_symbols(), cell.cell.array, unwrapped=True
-    )
+    frames = ArrayFrames(production.positions(run), cell.get_chemical_symbols(), cell.cell.array, unwrapped=True)
     return fit_diffusion_coefficient(
-        calculate_msd(frames, start=_transient(production)),
+        calculate_msd(frames, start=production.transient_frames),
         run.temperature_K,
         settings.frame_interval * settings.time_step_fs,
         phase=settings.phase,
         min_hops=settings.min_hops,
     )
-
-
-def _transient(production: DiffusionProduction) -> int:
-    """Frames of the first half of a lattice stage: atoms come from the crystal and warm up."""
-    return max(1, production.settings.lattice_steps // (2 * production.settings.frame_interval))
 
 
 def _is_enough(production: DiffusionProduction, found: AtTemperature) -> bool:
@@ -162,11 +156,12 @@ def _described(production: DiffusionProduction, found: AtTemperature) -> Diffusi
     settings = production.settings
     mean = [one for one in found.runs if one.role == "mean"]
     n_atoms = found.replicas[0].n_atoms
+    models = _model_shifts(production, found) if settings.phase == "solid" else {}
     volumes = np.array([one.volume_A3_per_atom or 0.0 for one in mean])
     errors = np.array([one.volume_stderr_A3_per_atom or 0.0 for one in mean])
     return DiffusionAtTemperature(
         temperature_K=found.temperature_K,
-        species={name: _species(found, name, settings.phase) for name in found.combined},
+        species={name: _species(found, name, settings.phase, models.get(name)) for name in found.combined},
         volume_A3_per_atom=Estimate(
             value=float(volumes.mean()), stderr=float(np.sqrt((errors**2).sum()) / len(errors))
         ),
@@ -176,7 +171,20 @@ def _described(production: DiffusionProduction, found: AtTemperature) -> Diffusi
     )
 
 
-def _species(found: AtTemperature, name: str, phase: str) -> SpeciesDiffusion:
+def _model_shifts(production: DiffusionProduction, found: AtTemperature) -> dict[str, CoefficientShift]:
+    from mlip_autopipe.jobs.diffusion_model import shifts_by_species
+
+    settings = production.settings
+    return shifts_by_species(
+        production,
+        [one for one in found.runs if one.role == "mean"],
+        {name: group.hop_distance_A for name, group in found.replicas[0].groups.items()},
+        production.potential.draw(settings.draws, seed=settings.seed),
+    )
+
+
+def _species(found: AtTemperature, name: str, phase: str, shift: CoefficientShift | None) -> SpeciesDiffusion:
+    """Write what is known of a species; the model part from posterior samples' effect on hops, or from their runs."""
     combined, groups = found.combined[name], [one.groups[name] for one in found.replicas]
     collective = [one.D_collective_cm2_s for one in groups if one.D_collective_cm2_s is not None]
     together = None
@@ -189,7 +197,7 @@ def _species(found: AtTemperature, name: str, phase: str) -> SpeciesDiffusion:
         D_cm2_s=SplitEstimate.from_parts(
             combined.D_cm2_s,
             statistics=combined.statistics_cm2_s,
-            model=combined.model_cm2_s,
+            model=combined.model_cm2_s if shift is None else abs(combined.D_cm2_s) * shift.spread,
             finite_size=_size_error(found, name) if phase == "liquid" else None,
         ),
         collective_D_cm2_s=together,

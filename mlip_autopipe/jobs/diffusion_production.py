@@ -84,6 +84,11 @@ class DiffusionProduction(Production):
         """Return unwrapped positions in A of all frames, (frames, atoms, 3)."""
         return np.concatenate([_positions_of(self.blobs.get(one)) for one in run.frames_sha256])
 
+    @property
+    def transient_frames(self) -> int:
+        """Frames at the start of a run that do not count: atoms come from the crystal and warm up."""
+        return max(1, self.settings.lattice_steps // (2 * self.settings.frame_interval))
+
     def cell(self, run: DiffusionRun) -> Atoms:
         """Return the start of a stage.
 

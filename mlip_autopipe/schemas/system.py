@@ -98,6 +98,7 @@ class DiffusionSettings(StrictModel):
     steps: int = Field(ge=1, description="Of each run at constant volume, at first.")
     replicas: int = Field(ge=1, description="Independent runs with the mean potential at each temperature.")
     model_runs: int = Field(ge=0, description="Runs with posterior samples of the potential at each temperature.")
+    draws: int = Field(ge=2, description="Posterior samples whose effect on the hops of solids is estimated.")
     target_relative_error: float = Field(gt=0, description="Statistical, of D, by temperature.")
     min_hops: int = Field(ge=0, description="Of solids: least number of hops behind a coefficient.")
     max_steps: int = Field(ge=1, description="Of each run, however often it is made longer.")
