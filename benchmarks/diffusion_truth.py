@@ -1,7 +1,9 @@
 """Measure goal diffusion against its hidden truth: the same runs by the reference force field itself.
 
 The goal runs with default settings, in memory. Then the reference moves the same cell with the same vacancy at the same
-volume and temperature, and the same analysis reads it: what differs is the potential.
+volume and temperature, and the same analysis reads it: what differs is the potential. For solids, what the goal's own
+runs say of the reference is shown, too: the change of ln D from the energies at crossings, with the reference in the
+place of a posterior sample.
 
     OMP_NUM_THREADS=1 python benchmarks/diffusion_truth.py --element Cu --truth-ps 500
 """
@@ -14,6 +16,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,8 @@ from mlip_autopipe.dynamics.run import run_md
 from mlip_autopipe.dynamics.settings import MDSettings
 from mlip_autopipe.flows.otf import OTFMaker
 from mlip_autopipe.heuristics import HeuristicEngine
+from mlip_autopipe.jobs.diffusion_document import at_temperature
+from mlip_autopipe.jobs.diffusion_model import shifts_by_species
 from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
 from mlip_autopipe.reference.ase_engine import make_calculator
 from mlip_autopipe.schemas.loading import parse_user_config
@@ -73,6 +78,27 @@ def truth(production: DiffusionProduction, kelvin: float, length_ps: float) -> D
     return fit_diffusion_coefficient(data, kelvin, phase=settings.phase)
 
 
+class Reference:
+    """The reference as a force field."""
+
+    def __init__(self, calculator: Any) -> None:
+        self._calculator = calculator
+
+    def predict(self, atoms: Any) -> Any:
+        """Return an object with the energy."""
+        return SimpleNamespace(energy_eV=self._calculator.get_potential_energy(atoms))
+
+
+def predicted_shift(production: DiffusionProduction, kelvin: float, element: str) -> str:
+    """Say what the runs with the potential predict of the reference."""
+    found = at_temperature(production, kelvin)
+    calculator = make_calculator(production.system.reference.parameters["calculator"], {})
+    distances = {element: found.replicas[0].groups[element].hop_distance_A}
+    others: Any = [Reference(calculator)]
+    shift = shifts_by_species(production, found.runs, distances, others).get(element)
+    return "" if shift is None else f"; predicted by crossings {shift.shifts[0]:+.3f} +- {shift.stderr[0]:.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--element", default="Cu")
@@ -91,10 +117,13 @@ def main() -> None:
         real = truth(production, one["temperature_K"], args.truth_ps).groups[args.element]
         value, error = found["D_cm2_s"]["value"], found["D_cm2_s"]["stderr"]
         sigma = (value - real.D_cm2_s) / np.hypot(error, real.D_stderr_cm2_s)
+        kelvin = one["temperature_K"]
+        predicted = predicted_shift(production, kelvin, args.element) if document["phase"] == "solid" else ""
         print(
             f"{one['temperature_K']:g} K: D = {value:.3g} +- {error:.2g} cm^2/s ({found['n_hops']:.0f} hops, "
             f"{one['simulated_time_ps']:.0f} ps), truth {real.D_cm2_s:.3g} +- {real.D_stderr_cm2_s:.2g} "
-            f"({real.n_hops} hops), {sigma:+.1f} combined errors",
+            f"({real.n_hops} hops), {sigma:+.1f} combined errors; truth - potential in ln D "
+            f"{np.log(real.D_cm2_s / value):+.2f}{predicted}",
             flush=True,
         )
     for name, fit in document["arrhenius"].items():

@@ -56,6 +56,9 @@ def show_diffusion(console: Console, document: Document) -> None:
                 f"D0 = {fit['D0_cm2_s']:.3g} cm²/s (ln D0 ± {fit['ln_D0_stderr']:.2g})"
             )
         )
+    for name, fit in _species_of(document.get("vtf", {})).items():
+        law = f"D0 = {fit['D0_cm2_s']:.3g} cm²/s, B = {fit['B_K']:.0f} K, T0 = {fit['T0_K']:.0f} K"
+        console.print(Text(f"{name}: Vogel-Fulcher-Tammann {law}"))
     for one in document["results"]:
         for name, found in _species(one).items():
             failed = [gate for gate in found["gates"] if not gate["passed"]]

@@ -12,10 +12,10 @@ from mlip_autopipe.analysis.diffusion_gates import EVIDENCE
 from mlip_autopipe.analysis.diffusion_replicas import CombinedDiffusion, combine_runs
 from mlip_autopipe.analysis.diffusion_result import DiffusionResult, GroupDiffusion
 from mlip_autopipe.analysis.results import GateResult
+from mlip_autopipe.jobs.diffusion_laws import arrhenius_laws, vtf_laws
 from mlip_autopipe.jobs.diffusion_relearning import relearnings
 from mlip_autopipe.jobs.elastic_document import provenance
 from mlip_autopipe.schemas.diffusion import (
-    ArrheniusEstimate,
     DiffusionAtTemperature,
     DiffusionCurves,
     DiffusionDocument,
@@ -118,7 +118,8 @@ def build_diffusion_document(production: DiffusionProduction, labels: LabelStore
         temperatures_K=[one.temperature_K for one in results],
         vacancy_fraction=settings.vacancies / len(production.crystal.repeated(settings.supercell)),
         results=described,
-        arrhenius=_arrhenius(described),
+        arrhenius=arrhenius_laws(described),
+        vtf=vtf_laws(described) if settings.phase == "liquid" else {},
         gates=gates,
         n_reference_calculations=otf.n_reference_calculations,
         relearnings=relearnings(production),
@@ -202,6 +203,7 @@ def _species(found: AtTemperature, name: str, phase: str, shift: CoefficientShif
         ),
         collective_D_cm2_s=together,
         haven_ratio=None if together is None or together.value <= 0 else combined.D_cm2_s / together.value,
+        model_ln_D_shifts=[] if shift is None else shift.shifts.tolist(),
         n_hops=combined.n_hops if phase == "solid" else None,
         plateau_ps=float(np.mean([one.plateau_ps[0] for one in groups])),
         curves=_curves(groups[0]),
@@ -304,33 +306,6 @@ def _growth_needed(found: AtTemperature, settings: DiffusionSettings) -> float:
     if settings.phase == "solid" and settings.min_hops:
         growth = max(growth, settings.min_hops / best.n_hops if best.n_hops else np.inf)
     return float(growth)
-
-
-def _arrhenius(described: Sequence[DiffusionAtTemperature]) -> dict[str, ArrheniusEstimate]:
-    from mlip_autopipe.analysis.arrhenius import fit_arrhenius
-    from mlip_autopipe.errors import AnalysisError
-
-    found: dict[str, ArrheniusEstimate] = {}
-    for name in described[0].species if described else ():
-        values = [(one.temperature_K, one.species[name].D_cm2_s) for one in described]
-        try:
-            fit = fit_arrhenius(
-                [kelvin for kelvin, _ in values],
-                [estimate.value for _, estimate in values],
-                [estimate.stderr for _, estimate in values],
-            )
-        except AnalysisError:  # it does not move, or at one temperature only
-            continue
-        found[name] = ArrheniusEstimate(
-            activation_energy_eV=fit.activation_energy_eV,
-            activation_energy_stderr_eV=fit.activation_energy_stderr_eV,
-            D0_cm2_s=fit.D0,
-            ln_D0_stderr=fit.D0_stderr / fit.D0,
-            covariance=np.asarray(fit.covariance)[::-1, ::-1].tolist(),
-            chi_squared=fit.chi_squared,
-            n_dof=fit.n_dof,
-        )
-    return found
 
 
 def _warnings(

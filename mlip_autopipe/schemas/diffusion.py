@@ -57,6 +57,9 @@ class SpeciesDiffusion(StrictModel):
     haven_ratio: float | None = None
     n_hops: float | None = Field(None, description="Of all runs; None for a liquid.")
     plateau_ps: float | None = Field(None, description="Lag at which the coefficient is read, mean over the runs.")
+    model_ln_D_shifts: list[float] = Field(
+        default_factory=list, description="What each posterior sample would change about ln D; empty: not known."
+    )
     curves: DiffusionCurves | None = None
     gates: list[Gate] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -85,6 +88,17 @@ class ArrheniusEstimate(StrictModel):
     n_dof: int
 
 
+class VTFEstimate(StrictModel):
+    """``D = D0 exp(-B / (T - T0))``."""
+
+    D0_cm2_s: float
+    B_K: float
+    T0_K: float
+    covariance: list[list[float]] = Field(description="Of (ln D0, B in K, T0 in K).")
+    chi_squared: float
+    n_dof: int
+
+
 class DiffusionDocument(StrictModel):
     """Diffusion coefficients with errors, gates and provenance."""
 
@@ -99,6 +113,9 @@ class DiffusionDocument(StrictModel):
     vacancy_fraction: float = Field(ge=0, description="Vacant sites over all sites in the cell of the runs.")
     results: list[DiffusionAtTemperature]
     arrhenius: dict[str, ArrheniusEstimate] = Field(description="By species; empty with fewer than two temperatures.")
+    vtf: dict[str, VTFEstimate] = Field(
+        default_factory=dict, description="Of liquids at four temperatures or more, by species."
+    )
     gates: list[Gate]
     n_reference_calculations: int = Field(ge=0)
     relearnings: int = Field(ge=0, description="How often frames of production went back to learning.")
