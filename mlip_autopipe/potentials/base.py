@@ -174,6 +174,11 @@ class Potential(ForceField):
     def draw(self, n: int, seed: int) -> list[ForceField]:
         """Return force fields that could be as right as this one: their spread is the model's part of an error."""
 
+    def draw_energies(self, structures: Sequence[Atoms], n: int, seed: int) -> FloatArray:
+        """Return the energies of the samples of `draw` minus the potential's own in eV, shape (n, structures)."""
+        own = np.array([self.predict(one).energy_eV for one in structures])
+        return np.array([[one.predict(s).energy_eV for s in structures] for one in self.draw(n, seed)]) - own
+
     @abstractmethod
     def save(self) -> Blob:
         """Return everything needed to go on: to predict, to draw, and where possible to `add`.

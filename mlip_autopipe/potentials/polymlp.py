@@ -37,6 +37,7 @@ from mlip_autopipe.potentials.jackknife import changes_without, draw_around
 from mlip_autopipe.potentials.polymlp_features import (
     ASE_VOIGT,
     FeatureSet,
+    energy_rows,
     feature_count,
     feature_ladder,
     feature_rows,
@@ -247,6 +248,17 @@ class PolymlpPotential(Potential):
         with _calm_blas():
             drawn = draw_around(trained.posterior, self._changes(), n, seed)
         return [self._with(coefficients) for coefficients in drawn]
+
+    def draw_energies(self, structures: Sequence[Atoms], n: int, seed: int) -> FloatArray:
+        """Return what n samples change about energies; linear in the coefficients, so no sample is evaluated."""
+        trained = self._require()
+        for one in structures:
+            self.model.check_elements(one)
+        counts = np.array([composition(one, trained.elements) for one in structures])
+        rows = np.hstack([energy_rows(trained.features, trained.elements, structures), counts])
+        with _calm_blas():
+            drawn = draw_around(trained.posterior, self._changes(), n, seed)
+            return np.asarray((drawn - trained.posterior.mean) @ rows.T)
 
     def describe(self) -> ModelDescription:
         """Return the feature set, its size and the baseline."""

@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 ASE_VOIGT: Final = [0, 1, 2, 4, 5, 3]
 
 _ROWS_AT_ONCE = 4000
+_STRUCTURES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,16 @@ def feature_ladder(elements: Sequence[str], *, cutoff_A: float, largest: int) ->
 
 
 @lru_cache(maxsize=64)
-def parameters(features: FeatureSet, elements: tuple[str, ...]) -> Any:
-    """Return pypolymlp's parameters of a feature set."""
+def parameters(features: FeatureSet, elements: tuple[str, ...], *, derivatives: bool = True) -> Any:
+    """Return pypolymlp's parameters of a feature set, with forces and stress unless only energies are wanted."""
     from pypolymlp.core.params import PolymlpParams  # type: ignore[import-untyped]
     from pypolymlp.core.params_utils import set_all_params  # type: ignore[import-untyped]
 
     return PolymlpParams(
         set_all_params(
             elements=list(elements),
-            include_force=True,
-            include_stress=True,
+            include_force=derivatives,
+            include_stress=derivatives,
             cutoff=features.cutoff_A,
             model_type=features.model_type,
             max_p=features.order,
@@ -153,6 +154,20 @@ def feature_rows(features: FeatureSet, elements: tuple[str, ...], atoms: Sequenc
             virial = x[stress_row + 6 * i : stress_row + 6 * i + 6]
             yield FeatureRows(x[i], x[force_row : force_row + n], -virial[ASE_VOIGT] / structure.volume)
             force_row += n
+
+
+def energy_rows(features: FeatureSet, elements: tuple[str, ...], atoms: Sequence[Atoms]) -> FloatArray:
+    """Return derivatives of the energies by the coefficients, shape (structures, p), without those of forces."""
+    from pypolymlp.mlp_dev.core.features import Features
+
+    found = []
+    for start in range(0, len(atoms), _STRUCTURES_AT_ONCE):
+        structures = [
+            polymlp_structure(one, elements, features.cutoff_A) for one in atoms[start : start + _STRUCTURES_AT_ONCE]
+        ]
+        wanted = parameters(features, elements, derivatives=False)
+        found.append(np.asarray(Features(wanted, structures=structures, print_memory=False).x)[: len(structures)])
+    return np.concatenate(found)
 
 
 def polymlp_structure(atoms: Atoms, elements: tuple[str, ...], cutoff_A: float) -> Any:

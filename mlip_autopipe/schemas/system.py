@@ -106,6 +106,27 @@ class DiffusionSettings(StrictModel):
     seed: int = Field(ge=0)
 
 
+class PhaseDiagramSettings(StrictModel):
+    """How phases are searched for, and what is asked of temperature."""
+
+    elements: list[str] = Field(min_length=2, description="In alphabetical order.")
+    composition_range: dict[str, tuple[float, float]] = Field(description="Least and largest atomic fraction.")
+    parents: list[Literal["fcc", "bcc", "hcp"]] = Field(description="Lattices whose decorations are enumerated.")
+    max_candidates: int = Field(ge=1, description="Structures that are relaxed; sets the size of enumerated cells.")
+    prototypes: bool = Field(description="Also named structures, decorated in all ways.")
+    quasirandom_sites: int = Field(ge=0, description="Of special quasirandom structures on each parent; 0: none.")
+    structures: list[StructureDict] = Field(description="Further candidates, given by the user.")
+    structures_per_job: int = Field(ge=1, description="Relaxed one after the other in one job.")
+    window_eV_per_atom: float = Field(gt=0, description="Candidates farther above the hull are not relaxed again.")
+    samples: int = Field(ge=100, description="Hulls from samples of the energies.")
+    target_probability: float = Field(gt=0, lt=0.5, description="Of being stable, that may be left without a label.")
+    labels_per_round: int = Field(ge=1, description="Candidates that are labelled before the potential learns again.")
+    max_rounds: int = Field(ge=0, description="Of labels for the hull.")
+    temperatures_K: list[float] = Field(description="Of the T-x diagram; empty: none is made.")
+    monte_carlo_sites: int = Field(ge=16, description="Least number of sites in the cell of the Monte Carlo runs.")
+    seed: int = Field(ge=0)
+
+
 class ElasticCheck(StrictModel):
     """How the reference judges elastic constants from a potential."""
 
@@ -144,6 +165,7 @@ class SystemConfig(StrictModel):
     otf: OTFSettings | None = None
     equilibrate: EquilibrateSettings | None = None
     diffusion: DiffusionSettings | None = None
+    phase_diagram: PhaseDiagramSettings | None = None
     budget: Budget
     estimate: CostEstimate
     reasons: dict[str, Reason] = Field(description="By dotted path of the field, e.g. reference.parameters.kpts.")

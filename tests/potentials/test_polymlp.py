@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
 from mlip_autopipe.potentials.base import Potential
 from mlip_autopipe.potentials.dataset import Configuration, TrainingSet
@@ -152,6 +153,16 @@ def test_draws_are_force_fields_around_the_mean(nickel: PolymlpPotential) -> Non
     atoms = one.atoms.copy()
     atoms.calc = samples[0].calculator()
     assert atoms.get_stress().shape == (6,)
+
+
+def test_energies_of_draws_need_no_draw(nickel: PolymlpPotential) -> None:
+    structures = [bulk("Ni", "fcc", a=3.5, cubic=True), bulk("Ni", "bcc", a=2.8), bulk("Ni", "fcc", a=3.6) * (2, 1, 1)]
+    structures[0].rattle(0.1, seed=1)
+    fast = nickel.draw_energies(structures, 5, seed=3)
+    slow = Potential.draw_energies(nickel, structures, 5, seed=3)
+    assert fast.shape == (5, 3)
+    np.testing.assert_allclose(fast, slow, atol=1e-8)
+    assert np.abs(fast).max() > 1e-4
 
 
 def test_draws_know_what_so_few_features_cannot_describe() -> None:
