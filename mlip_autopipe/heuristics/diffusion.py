@@ -27,6 +27,7 @@ FRAME_FS = 50.0
 FIRST_RUN_PS = {"solid": 150.0, "liquid": 40.0}
 TARGET_RELATIVE_ERROR = 0.15
 MIN_HOPS = 40
+MAX_RELEARNINGS = {"solid": 5, "liquid": 10}
 LONGEST = 10
 """Times the first length of a run."""
 _MODEL_RUNS = {
@@ -102,7 +103,11 @@ def choose_diffusion(
             LONGEST * round(1000 * FIRST_RUN_PS[phase] / step),
             f"runs grow up to {LONGEST} times their first length; then what was reached is said",
         ),
-        max_relearnings=choose("max_relearnings", 5, "production under watch finds what learning did not meet"),
+        max_relearnings=choose(
+            "max_relearnings",
+            MAX_RELEARNINGS[phase],
+            "production under watch finds what learning did not meet, and of a liquid most of it",
+        ),
         seed=choose("seed", 0, "of all random numbers"),
     )
 

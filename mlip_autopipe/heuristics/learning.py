@@ -28,10 +28,17 @@ SIZE_SPREAD = 1.7
 EXPLORED_FRACTIONS_OF_MELTING: dict[Goal, tuple[float, ...]] = {
     "diffusion": (0.7, 0.8, 0.9),
     "elastic": (0.15, 0.3, 0.45),
+    "phase_diagram": (0.2,),
     "potential": (0.2, 0.4, 0.6, 0.8),
 }
 FALLBACK_TEMPERATURES_K = (300.0, 600.0)
-HOTTER: dict[Goal, float] = {"diffusion": 1.05, "elastic": 1.2, "equilibrate": 1.5, "potential": 1.0}
+HOTTER: dict[Goal, float] = {
+    "diffusion": 1.05,
+    "elastic": 1.2,
+    "equilibrate": 1.5,
+    "phase_diagram": 1.0,
+    "potential": 1.0,
+}
 """Learning goes this much above the hottest temperature that is asked for: a potential must be sound around it, too."""
 
 TIME_STEP_FS_PER_ROOT_AMU = 0.4
@@ -39,7 +46,13 @@ TIME_STEP_LIMITS_FS = (0.5, 3.0)
 
 TARGET_FORCE_ERROR_EV_PER_A = 0.04
 TRIGGER_OVER_TARGET = 2.5
-TARGET_PROPERTY_ERROR: dict[Goal, float] = {"diffusion": 0.1, "elastic": 0.02, "equilibrate": 5e-4, "potential": 1.0}
+TARGET_PROPERTY_ERROR: dict[Goal, float] = {
+    "diffusion": 0.1,
+    "elastic": 0.02,
+    "equilibrate": 5e-4,
+    "phase_diagram": 1.0,
+    "potential": 1.0,
+}
 SEEDS = 6
 SEED_STRAIN = 0.04
 SEEDS_PER_CRYSTAL = 2
@@ -49,6 +62,7 @@ AUDITS = {True: 2, False: 1}
 DEFECT_SEEDS = 2
 HELD_OUT = 8
 POOL, POOL_LABELS = 12, 4
+CANDIDATE_LABELS = 12
 MELT_OVER_MELTING_POINT = 2.0
 PROPERTY_STRAIN = 0.01
 PROPERTY_WEIGHT = 100.0
@@ -66,6 +80,7 @@ def choose_learning(
     melting_point_K: float | None,
     others: list[StartStructure],
     lattice: Structure | None = None,
+    liquid: bool = False,
 ) -> OTFSettings:
     """Choose how the potential is learned.
 
@@ -91,6 +106,8 @@ def choose_learning(
         Further crystals that the potential has to know.
     lattice
         Of a random alloy, in place of whose symmetry the quasirandom structure has none.
+    liquid
+        Whether the property is one of the liquid.
 
     Raises
     ------
@@ -136,7 +153,7 @@ def choose_learning(
         others=others,
         seed_structures=choose(
             "seed_structures",
-            max(SEEDS, SEEDS_PER_CRYSTAL * crystals),
+            max(SEEDS, crystals if goal == "phase_diagram" else SEEDS_PER_CRYSTAL * crystals),
             "strained primitive cells and rattled supercells in turn",
         ),
         defect_seeds=choose(
@@ -185,7 +202,7 @@ def choose_learning(
             "a few stresses of the property's own cells must count beside thousands of forces of hot frames",
             MEASURED,
         ),
-        **_choose_pool(choose, goal, melting_point_K, crystals),
+        **_choose_pool(choose, goal, melting_point_K, crystals, max(explored) if liquid else None),
         draws=choose("draws", 6, "posterior samples; their spread is known to about 30 %"),
         held_out=choose(
             "held_out",
@@ -205,21 +222,28 @@ def choose_learning(
 
 
 def _choose_pool(
-    choose: Callable[..., Any], goal: Goal, melting_point_K: float | None, crystals: int
+    choose: Callable[..., Any], goal: Goal, melting_point_K: float | None, crystals: int, liquid_K: float | None
 ) -> dict[str, Any]:
     wanted = goal == "potential"
     why = "who uses the potential will meet strain, defects and disorder" if wanted else "the property is the crystal's"
     melt = round(MELT_OVER_MELTING_POINT * melting_point_K, -1) if wanted and melting_point_K else None
+    labels, chosen_for = 0, why
+    if wanted:
+        labels, chosen_for = max(POOL_LABELS, crystals), "those of the pool whose labels say most"
+    elif goal == "phase_diagram":
+        labels, chosen_for = CANDIDATE_LABELS, "candidates, rattled, whose labels say most"
+    elif liquid_K:
+        labels, chosen_for = POOL_LABELS, "liquid frames whose labels say most"
+        melt = round(MELT_OVER_MELTING_POINT * liquid_K, -1)
     return {
         "pool_structures": choose("pool_structures", POOL if wanted else 0, why),
-        "pool_labels": choose(
-            "pool_labels", max(POOL_LABELS, crystals) if wanted else 0, "those of the pool whose labels say most"
-        ),
+        "pool_labels": choose("pool_labels", labels, chosen_for),
         "pool_strain": choose("pool_strain", 0.08, "twice that of the seeds: far from where the crystal is at rest"),
         "melt_temperature_K": choose(
             "melt_temperature_K",
             melt,
-            f"{MELT_OVER_MELTING_POINT:g} times the melting point: small perfect crystals melt late"
+            f"{MELT_OVER_MELTING_POINT:g} times {'the hottest' if liquid_K else 'the melting point'}: small perfect "
+            "crystals melt late"
             if melt
             else ("no melting point is known" if wanted else why),
         ),

@@ -99,6 +99,27 @@ def test_replicas_and_samples_are_different_runs(learned, clean_dir):
     assert not np.allclose(runs.positions(one), runs.positions(other))
 
 
+def test_a_liquid_is_melted_then_brought_to_its_temperature_and_volume(learned, clean_dir):
+    member = (600.0, "mean", 1)
+    runs = DiffusionProduction(learned.store, learned.system.run_id)
+    runs.settings = runs.settings.model_copy(update={"phase": "liquid", "vacancies": 0, "replicas": 2})
+    begun = runs.run(*member)
+    assert begun.stage == "melt"
+    crystal = runs.cell(begun)
+    assert runs._dynamics(begun).temperature_K == pytest.approx(1.6 * 600.0)
+    found = runs.go_on(member, 60, clean_dir)
+    assert (found.state, found.stage) == ("finished", "production")
+    cell = runs.cell(found)
+    assert len(cell) == 8
+    assert cell.get_volume() / 8 == pytest.approx(found.volume_A3_per_atom)
+    assert runs._dynamics(found).temperature_K == 600.0
+    # production begins where the lattice stage ended, not in the crystal
+    assert found.start_sha256 is not None
+    np.testing.assert_allclose(runs.positions(found)[0], cell.positions, atol=1e-4)
+    apart = cell.get_scaled_positions() - crystal.get_scaled_positions()
+    assert np.abs(apart - np.round(apart)).max() > 0.01
+
+
 class TestLonger:
     def test_what_is_not_known_well_enough_goes_on_once_more_but_not_its_samples(self, clean_dir):
         ran = run(plan(max_steps=200, min_hops=1000), finish=None)
