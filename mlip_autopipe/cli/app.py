@@ -28,6 +28,8 @@ potential_app = typer.Typer(help="Potential files: from a run, and for other pro
 app.add_typer(potential_app, name="potential")
 dataset_app = typer.Typer(help="The labels that a run has paid for.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+trajectory_app = typer.Typer(help="Trajectories: from a run, and for other programs.", no_args_is_help=True)
+app.add_typer(trajectory_app, name="trajectory")
 analyse_app = typer.Typer(help="Properties from trajectories of any program.", no_args_is_help=True)
 app.add_typer(analyse_app, name="analyse")
 
@@ -254,6 +256,33 @@ def dataset_export(
     from mlip_autopipe.cli.potential import export_dataset
 
     export_dataset(run_name, out, launchpad)
+
+
+@trajectory_app.command("export")
+def trajectory_export(
+    run_name: LearningRun,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder; omitted: RUN-trajectories.")
+    ] = None,
+    launchpad: LaunchPadFile = None,
+) -> None:
+    """Write the production runs of goal diffusion as HDF5 trajectories, one file each."""
+    from mlip_autopipe.cli.trajectory import export_trajectories
+
+    export_trajectories(run_name, out, launchpad)
+
+
+@trajectory_app.command("convert")
+def trajectory_convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 trajectory of this program.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="File to write: .extxyz, .xyz or .traj.")],
+    every: Annotated[int, typer.Option("--every", min=1, metavar="N", help="Every N-th frame.")] = 1,
+    unwrapped: Annotated[bool, typer.Option("--unwrapped", help="Positions follow the atoms out of the cell.")] = False,
+) -> None:
+    """Write a trajectory as extended XYZ or for ASE; needs no database."""
+    from mlip_autopipe.cli.trajectory import convert_trajectory
+
+    convert_trajectory(file, out, every=every, unwrapped=unwrapped)
 
 
 @analyse_app.command("diffusion")
