@@ -60,7 +60,7 @@ def _traj(path: Path) -> Iterator[Callable[[Atoms], Any]]:
 
 @contextmanager
 def _extxyz(path: Path) -> Iterator[Callable[[Atoms], Any]]:
-    from ase.io.extxyz import write_extxyz
+    from ase.io import write
 
     with path.open("w", encoding="utf-8") as stream:
-        yield lambda atoms: write_extxyz(stream, atoms)
+        yield lambda atoms: write(stream, atoms, format="extxyz")
