@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -212,15 +213,17 @@ def _share_cores(launchpad: AutoPipeLaunchPad, system: SystemConfig) -> tuple[in
         for workflow in launchpad.workflows.find({"metadata.run_id": system.run_id}, {"nodes": 1, "links": 1})
     )
     if system.otf is not None:  # labels and production runs fan out later, when the loop asks for them
-        widest = max(widest, 1 if system.reference.cheap else MOST_ROCKETS_THAT_LABEL, production_runs(system))
+        widest = max(widest, 1 if system.reference.cheap else MOST_ROCKETS_THAT_LABEL, production_jobs(system))
     rockets = max(1, min(system.budget.cores, widest))
     return rockets, max(1, system.budget.cores // rockets)
 
 
-def production_runs(system: SystemConfig) -> int:
-    """Return how many runs of dynamics a plan makes side by side once its potential is learned."""
+def production_jobs(system: SystemConfig) -> int:
+    """Return how many jobs a plan makes side by side once its potential is learned."""
     if system.diffusion is not None:
         return len(system.diffusion.temperatures_K) * (system.diffusion.replicas + system.diffusion.model_runs)
+    if system.phase_diagram is not None:
+        return ceil(system.phase_diagram.max_candidates / system.phase_diagram.structures_per_job)
     return 0 if system.equilibrate is None else len(system.equilibrate.temperatures_K)
 
 

@@ -12,6 +12,7 @@ FINISHERS = {
     "elastic": "mlip_autopipe.jobs.potential_elastic:elastic_from_potential",
     "diffusion": "mlip_autopipe.jobs.diffusion:diffusion",
     "equilibrate": "mlip_autopipe.jobs.equilibrate:equilibrate",
+    "phase_diagram": "mlip_autopipe.jobs.phase_diagram:phase_diagram",
     "potential": "mlip_autopipe.jobs.potential_goal:deliver_potential",
 }
 """Job that turns the potential into the goal's property."""

@@ -47,7 +47,7 @@ def own_alloy(target: TargetSystem, goal: Goal, choices: Choices) -> Alloy | Non
             f"{what}, whose elastic constants this version cannot measure; "
             "give target_system.structure (a POSCAR, CIF or extxyz file of an ordered crystal) instead"
         )
-    if goal != "potential" and target.composition is None:
+    if goal not in ("potential", "phase_diagram") and target.composition is None:
         raise InvalidInputError(
             f"{what}; goal {goal} needs its composition: add composition "
             f"({', '.join(f'{symbol}: {1 / len(target.elements):.2g}' for symbol in target.elements)}, for example)"
@@ -64,7 +64,7 @@ def other_alloys(target: TargetSystem, goal: Goal, choices: Choices) -> list[Sta
     """Choose the further compositions that a potential for a whole range has to know; none for anything else."""
     found: list[StartStructure] = []
     why = "one crystal is asked for"
-    if goal == "potential" and target.composition is None and _is_alloy(target):
+    if goal in ("potential", "phase_diagram") and target.composition is None and _is_alloy(target):
         assert target.elements is not None
         grid = composition_grid(target.elements, target.composition_range)[1:]
         found = [_start(_in_cell(target, composition)) for composition in grid]

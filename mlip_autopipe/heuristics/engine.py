@@ -15,12 +15,10 @@ from mlip_autopipe.heuristics.equilibrate import DEFAULT_TEMPERATURE_K, choose_e
 from mlip_autopipe.heuristics.learning import choose_learning
 from mlip_autopipe.heuristics.material import choose_material
 from mlip_autopipe.heuristics.overrides import Overrides
+from mlip_autopipe.heuristics.phase_diagram import PARENTS, choose_phase_diagram, parent_of
 from mlip_autopipe.heuristics.run_id import plan_run_id
-from mlip_autopipe.schemas.config import UserConfig
+from mlip_autopipe.schemas.config import TargetSystem, UserConfig
 from mlip_autopipe.schemas.system import Reason, ReferenceSettings, SystemConfig
-
-AVAILABLE_GOALS: tuple[str, ...] = ("elastic", "equilibrate", "potential", "diffusion")
-"""Goals that this version can reach; the schema knows more, so that their names are not misspellings."""
 
 COVERS_COMPOSITIONS: tuple[str, ...] = ("potential", "phase_diagram")
 
@@ -70,6 +68,8 @@ class HeuristicEngine:
         engine = engine_class(user_config.reference.engine)
         choices = Choices(Overrides(user_config.overrides))
         target = user_config.target_system
+        if goal == "phase_diagram" and target.crystal_structure is None and target.elements is not None:
+            target = target.model_copy(update={"crystal_structure": parent_of(target.elements)})
         alloy = own_alloy(target, goal, choices)
         material, structure = choose_material(target, choices, alloy=alloy, has_electrons=not engine.cheap)
         electronic = choose_electronic(
@@ -124,6 +124,11 @@ class HeuristicEngine:
                 )
                 learning["diffusion"], explored = diffusion, diffusion.temperatures_K
                 others = defective_start(structure, diffusion, choices)
+            elif goal == "phase_diagram":
+                learning["phase_diagram"] = choose_phase_diagram(
+                    target, temperatures, choices, melting_point_K=material.melting_point_K
+                )
+                explored, others = None, other_alloys(target, goal, choices)
             else:
                 others = other_alloys(target, goal, choices)
             learning["otf"] = choose_learning(
@@ -137,6 +142,7 @@ class HeuristicEngine:
                 melting_point_K=material.melting_point_K,
                 others=others,
                 lattice=None if alloy is None else alloy.parent,
+                liquid=goal == "diffusion" and learning["diffusion"].phase == "liquid",
             )
             if elastic is not None:
                 learning["elastic_check"] = choose_check(elastic, choices)
@@ -178,19 +184,35 @@ def _check_goal(user_config: UserConfig) -> None:
         raise InvalidInputError(
             f"target_system.composition_range has no meaning for goal {goal}; give composition instead"
         )
-    if goal == "phase_diagram" and target.elements is not None and len(target.elements) == 1:
-        raise InvalidInputError(
-            f"goal phase_diagram needs at least two elements but target_system names only {target.elements[0]}; add one"
-        )
+    if goal == "phase_diagram":
+        _check_phase_diagram(target)
+    elif target.structures is not None:
+        raise InvalidInputError(f"target_system.structures has no meaning for goal {goal}; remove it")
     if goal != "elastic" and user_config.via == "reference":
         raise InvalidInputError(f"goal {goal} needs a potential; remove `via: reference`, or choose elastic")
     if goal == "elastic" and user_config.via != "potential":
         for key in ("temperatures_K", "potential"):
             if key in user_config.model_fields_set:
                 raise InvalidInputError(f"{key} has no meaning for goal elastic via reference; add via: potential")
-    if goal not in AVAILABLE_GOALS:
+
+
+def _check_phase_diagram(target: TargetSystem) -> None:
+    if target.elements is None:
         raise InvalidInputError(
-            f"goal {goal} is not available in this version; available: {', '.join(AVAILABLE_GOALS)}"
+            "goal phase_diagram takes target_system.elements, and structure files as target_system.structures"
+        )
+    if len(target.elements) == 1:
+        raise InvalidInputError(
+            f"goal phase_diagram needs at least two elements but target_system names only {target.elements[0]}; add one"
+        )
+    if target.composition is not None:
+        raise InvalidInputError(
+            "goal phase_diagram covers compositions; remove target_system.composition, or give composition_range"
+        )
+    if target.crystal_structure is not None and target.crystal_structure not in PARENTS:
+        raise InvalidInputError(
+            f"goal phase_diagram decorates {', '.join(PARENTS)}; crystal_structure {target.crystal_structure} is none "
+            "of them: remove it, and give structures of other lattices as files in target_system.structures"
         )
 
 

@@ -93,6 +93,11 @@ def target_of(system: SystemConfig, starts: Sequence[Start]) -> Target:
     if system.goal == "elastic":
         assert system.elastic is not None, "the plan of an elastic goal has an elastic section"
         return ElasticTarget(primitive, system.otf, system.relaxation, system.elastic)
+    if system.goal == "phase_diagram":
+        from mlip_autopipe.learning.candidate_target import CandidateTarget
+
+        assert system.phase_diagram is not None, "the plan of a phase diagram has a section for it"
+        return CandidateTarget(starts, system.otf, system.phase_diagram)
     if system.goal in ("potential", "diffusion"):
         return ForceTarget(starts, system.otf)
     return VolumeTarget(primitive, system.otf, system.relaxation)

@@ -41,6 +41,9 @@ class TargetSystem(StrictModel):
     structure: Path | None = Field(
         None, description="POSCAR, CIF or extxyz file, relative to the input file; replaces the keys above."
     )
+    structures: list[Path] | None = Field(
+        None, description="goal phase_diagram: files with further candidates, one structure each."
+    )
 
     @field_validator("elements")
     @classmethod

@@ -15,8 +15,8 @@ from mlip_autopipe.schemas.words import suggestion
 def load_user_config(path: Path | str) -> UserConfig:
     """Read and validate an input file.
 
-    A relative ``target_system.structure``, and files that ``reference.kwargs`` name, are taken relative to the input
-    file.
+    A relative ``target_system.structure`` or one of ``structures``, and files that ``reference.kwargs`` name, are taken
+    relative to the input file.
 
     Parameters
     ----------
@@ -45,6 +45,10 @@ def load_user_config(path: Path | str) -> UserConfig:
     structure = config.target_system.structure
     if structure is not None:
         config.target_system.structure = (path.parent / structure.expanduser()).resolve()
+    if config.target_system.structures is not None:
+        config.target_system.structures = [
+            (path.parent / one.expanduser()).resolve() for one in config.target_system.structures
+        ]
     config.reference.kwargs = _files_beside(path.parent, config.reference.kwargs)
     return config
 

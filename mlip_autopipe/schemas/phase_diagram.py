@@ -67,7 +67,7 @@ class PhaseEntry(StrictModel):
     probability_stable: float
     volume_A3_per_atom: float
     label_id: str | None = None
-    flags: list[str] = Field(default_factory=list, description="relaxation unfinished, changed lattice, dissociated ...")
+    flags: list[str] = Field(default_factory=list, description="Unfinished, changed lattice, dissociated ...")
 
 
 class TwoPhaseRegion(StrictModel):

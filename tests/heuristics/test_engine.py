@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from mlip_autopipe.errors import InvalidInputError
-from mlip_autopipe.flows.build import MAKERS
 from mlip_autopipe.heuristics import HeuristicEngine, missing_reasons
 from mlip_autopipe.heuristics.choices import leaf_paths
-from mlip_autopipe.heuristics.engine import AVAILABLE_GOALS
 from mlip_autopipe.heuristics.run_id import plan_run_id
 from mlip_autopipe.schemas.loading import parse_user_config
 from mlip_autopipe.schemas.system import SystemConfig
@@ -114,15 +112,13 @@ def test_strain_settings(expand):
     assert cheap.relaxation.stress_tolerance_GPa <= 0.05
 
 
-def test_goals_that_are_available_have_makers():
-    assert set(AVAILABLE_GOALS) == {goal for goal, _ in MAKERS}
-
-
 @pytest.mark.parametrize(
     ("target", "goal", "sentence"),
     [
-        ({"elements": ["Cu", "Au"], "crystal_structure": "fcc"}, "phase_diagram",
-         "this version; available: elastic, equilibrate, potential, diffusion"),
+        ({"elements": ["Cu", "Au"], "composition": {"Cu": 0.5, "Au": 0.5}}, "phase_diagram", "covers compositions"),
+        ({"elements": ["Na", "Cl"], "crystal_structure": "rocksalt"}, "phase_diagram", "decorates fcc, bcc, hcp"),
+        ({"elements": ["Cu", "Au"], "structures": ["/nowhere/POSCAR"]}, "phase_diagram", "does not exist"),
+        ({"elements": ["Al"], "structures": ["POSCAR"]}, "elastic", "structures has no meaning for goal elastic"),
         ({"elements": ["Al"]}, "phase_diagram", "needs at least two elements"),
         ({"elements": ["Cu", "Au"], "composition": {"Cu": 0.75, "Au": 0.25}, "crystal_structure": "fcc"}, "elastic",
          "random alloy"),

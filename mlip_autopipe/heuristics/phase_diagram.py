@@ -1,0 +1,128 @@
+"""Rules for phase diagrams: which candidates, how many labels, which temperatures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlip_autopipe.errors import InvalidInputError
+from mlip_autopipe.heuristics.choices import Choices
+from mlip_autopipe.schemas.system import PhaseDiagramSettings
+
+if TYPE_CHECKING:
+    from mlip_autopipe.schemas.config import TargetSystem
+
+RULE = "rule of mlip_autopipe.heuristics.phase_diagram"
+DESIGN = "docs/phase_diagram.md"
+
+PARENTS = ("fcc", "bcc", "hcp")
+CANDIDATES_PER_ELEMENTS = {2: 600, 3: 1500}
+MORE_CANDIDATES = 2500
+"""With four elements and more: what a document can hold."""
+QUASIRANDOM_SITES = 16
+STRUCTURES_PER_JOB = 150
+LOWEST_K, HIGHEST_FRACTION, STEPS_K = 200.0, 0.7, 8
+"""Of the melting point: an expansion on a rigid lattice knows no liquid."""
+FALLBACK_HIGHEST_K = 1000.0
+
+
+def parent_of(elements: list[str]) -> str:
+    """Return the lattice on which most of the elements crystallise, fcc where none does on one of ours."""
+    from ase.data import atomic_numbers, reference_states
+
+    states = [(reference_states[atomic_numbers[symbol]] or {}).get("symmetry") for symbol in elements]
+    counts = Counter(state for state in states if state in PARENTS)
+    return max(PARENTS, key=lambda one: counts[one]) if counts else "fcc"
+
+
+def choose_phase_diagram(
+    target: TargetSystem,
+    temperatures_K: list[float] | None,
+    choices: Choices,
+    *,
+    melting_point_K: float | None,
+) -> PhaseDiagramSettings:
+    """Choose the candidates, how they are decided, and the temperatures.
+
+    Parameters
+    ----------
+    target
+        Elements, limits of their fractions, the user's own structures.
+    temperatures_K
+        Of the T-x diagram, if the user asks for some.
+    choices
+        Takes the reasons.
+    melting_point_K
+        Mean over the elements, if it is known.
+
+    Raises
+    ------
+    InvalidInputError
+        A structure of the user's cannot be read or holds other elements.
+    """
+
+    def choose(name: str, value: Any, reason: str, source: str = RULE) -> Any:
+        return choices.choose(f"phase_diagram.{name}", value, reason, source)
+
+    elements = sorted(target.elements or [])
+    limits = {symbol: (target.composition_range or {}).get(symbol, (0.0, 1.0)) for symbol in elements}
+    return PhaseDiagramSettings(
+        elements=choose("elements", elements, "those of target_system, in alphabetical order"),
+        composition_range=choose("composition_range", limits, "as asked for, otherwise everything"),
+        parents=choose(
+            "parents", list(PARENTS), "lattices of most metals and alloys; their decorations are enumerated", DESIGN
+        ),
+        max_candidates=choose(
+            "max_candidates",
+            CANDIDATES_PER_ELEMENTS.get(len(elements), MORE_CANDIDATES),
+            "relaxed by the potential in minutes; the size of enumerated cells follows",
+        ),
+        prototypes=choose("prototypes", True, "phases with larger cells than those enumerated", DESIGN),
+        quasirandom_sites=choose(
+            "quasirandom_sites", QUASIRANDOM_SITES, "disordered alloys for the expansion and the eye"
+        ),
+        structures=choose(
+            "structures", _own_structures(target.structures or [], elements), "candidates that the user gives"
+        ),
+        structures_per_job=choose(
+            "structures_per_job", STRUCTURES_PER_JOB, "half a minute or so: a job per structure would cost more"
+        ),
+        window_eV_per_atom=choose(
+            "window_eV_per_atom", 0.1, "above the hull in the round before: far beyond the errors of the potential"
+        ),
+        samples=choose("samples", 1000, "a probability of 0.05 is known to 0.007"),
+        target_probability=choose("target_probability", 0.05, "of being stable, without a label", DESIGN),
+        labels_per_round=choose("labels_per_round", 8, "the potential learns after so many"),
+        max_rounds=choose("max_rounds", 12, "far above the usual number"),
+        temperatures_K=choose("temperatures_K", *_temperatures(temperatures_K, melting_point_K)),
+        monte_carlo_sites=choose("monte_carlo_sites", 216, "order over some cells; larger ones sharpen transitions"),
+        seed=choose("seed", 0, "of all random numbers"),
+    )
+
+
+def _temperatures(asked_K: list[float] | None, melting_point_K: float | None) -> tuple[list[float], str]:
+    if asked_K:
+        return sorted({float(one) for one in asked_K}), "asked for"
+    top = HIGHEST_FRACTION * melting_point_K if melting_point_K else FALLBACK_HIGHEST_K
+    step = (top - LOWEST_K) / (STEPS_K - 1)
+    found = sorted({round(LOWEST_K + k * step, -1) for k in range(STEPS_K)})
+    what = f"{HIGHEST_FRACTION:g} of the mean melting point" if melting_point_K else f"{top:g} K"
+    return found, f"from {LOWEST_K:g} K to {what}: an expansion on a lattice knows no liquid"
+
+
+def _own_structures(files: list[Path], elements: list[str]) -> list[dict[str, Any]]:
+    from mlip_autopipe.generation.files import read_structure
+
+    found = []
+    for file in files:
+        structure = read_structure(file)
+        stray = sorted({site.specie.symbol for site in structure} - set(elements))
+        if stray:
+            raise InvalidInputError(
+                f"structure file {file} holds {', '.join(stray)}, which target_system.elements does not; "
+                "add the element or remove the file from target_system.structures"
+            )
+        found.append(json.loads(structure.to_json()))
+    return found

@@ -1,0 +1,115 @@
+"""Which candidates are stable, with what probability, and which labels would settle the doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.analysis.hull import Hull, convex_hull
+from mlip_autopipe.analysis.hull_samples import HullSamples, choose_labels, sample_hulls
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from mlip_autopipe.jobs.hull_energies import CandidateEnergies
+    from mlip_autopipe.jobs.hull_search import RelaxedCandidates
+    from mlip_autopipe.schemas.system import PhaseDiagramSettings
+
+SAME_ENERGY_eV = 1e-3
+SAME_VOLUME = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class HullDoubt:
+    """The hull of the candidates and what is uncertain of it.
+
+    Attributes
+    ----------
+    energies
+        Of all candidates.
+    kept
+        (K,) candidates that count: with an energy; of those that relaxed to one structure the labelled or first one.
+    same_as
+        The other ones, with the candidate that stands for them.
+    hull, hulls
+        Of the kept ones, places as in `kept`.
+    wanted
+        Candidates whose labels would settle most, the best first; none when everything is settled.
+    """
+
+    energies: CandidateEnergies
+    kept: NDArray[np.int64]
+    same_as: dict[int, int]
+    hull: Hull
+    hulls: HullSamples
+    wanted: list[int]
+
+    @property
+    def vertices(self) -> list[int]:
+        """Candidates on the hull."""
+        return [int(self.kept[k]) for k in self.hull.vertices]
+
+    @property
+    def probabilities(self) -> dict[int, float]:
+        """Probability of being stable by candidate."""
+        return {int(k): float(p) for k, p in zip(self.kept, self.hulls.probability_stable, strict=True)}
+
+
+def doubt(
+    relaxed: RelaxedCandidates,
+    energies: CandidateEnergies,
+    settings: PhaseDiagramSettings,
+    given_up: Collection[int] = (),
+) -> HullDoubt:
+    """Build the hull, thousands of it from samples, and choose labels.
+
+    Parameters
+    ----------
+    relaxed, energies
+        Of the candidates.
+    settings
+        How many labels, and what probability needs one.
+    given_up
+        Candidates whose label could not be computed.
+    """
+    same_as = _same(relaxed, energies, settings.window_eV_per_atom)
+    known = np.isfinite(energies.energies_eV)
+    known[list(same_as)] = False
+    kept = np.flatnonzero(known)
+    fractions, samples = energies.fractions[kept], energies.samples_eV[:, kept]
+    hull = convex_hull(fractions, energies.energies_eV[kept])
+    hulls = sample_hulls(fractions, samples)
+    asked = energies.labelled[kept] | np.isin(kept, list(given_up))
+    needs = ~asked & (hulls.probability_stable > settings.target_probability)
+    needs[hull.vertices] |= ~asked[hull.vertices]
+    wanted: list[int] = []
+    if needs.any():
+        # those that need none count as labelled: they are no doubt
+        chosen = choose_labels(fractions, samples, hulls, ~needs, settings.labels_per_round)
+        rest = [int(k) for k in np.argsort(-hulls.probability_stable) if needs[k] and k not in chosen]
+        wanted = [int(kept[k]) for k in [*(k for k in chosen if needs[k]), *rest][: settings.labels_per_round]]
+    return HullDoubt(energies, kept, same_as, hull, hulls, wanted)
+
+
+def _same(relaxed: RelaxedCandidates, energies: CandidateEnergies, window_eV: float) -> dict[int, int]:
+    """Return candidates that have become the same structure as another one, near the hull: there it matters."""
+    from mlip_autopipe.generation.candidates import same_after_relaxation
+
+    known = np.flatnonzero(np.isfinite(energies.energies_eV))
+    above = convex_hull(energies.fractions[known], energies.energies_eV[known]).e_above_hull_eV_per_atom
+    near = known[above < window_eV]
+    # labelled ones first: they stand for the others
+    near = near[np.argsort(~energies.labelled[near], kind="stable")]
+    groups = same_after_relaxation(
+        [relaxed.structures[k] for k in near],
+        [float(relaxed.energies_eV[k]) / len(relaxed.structures[k]) for k in near],
+    )
+    found: dict[int, int] = {}
+    for group in groups:
+        first, *others = (int(near[place]) for place in group)
+        found |= dict.fromkeys(others, first)
+    return found

@@ -1,0 +1,145 @@
+"""Energies of candidates with what is known of their errors: from labels where there are any, else from the potential.
+
+A labelled candidate has its label's energy, carried from the geometry of the label to that of today by the potential's
+difference. All others have the potential's, and samples of it, widened by what labels have shown: the ratio of the
+errors of candidates' labels, predicted before they were learned, to what the samples said of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from mlip_autopipe.jobs.hull_search import HullSearch, RelaxedCandidates
+    from mlip_autopipe.schemas.label import ReferenceLabel
+    from mlip_autopipe.schemas.phase_diagram import HullProgress
+
+    FloatArray = NDArray[np.float64]
+
+PRIOR_LABELS: Final = 4.0
+"""The samples' own word on their spread counts as much as so many labels."""
+CARRYING_ERROR: Final = 0.3
+"""Of the energy by which a label is carried to another geometry: the potential's error on a small difference."""
+LEAST_ERROR_eV: Final = 1e-5
+"""Per atom: what relaxations leave."""
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateEnergies:
+    """Energies per atom of candidates, with samples.
+
+    Attributes
+    ----------
+    fractions
+        (N, d) atomic fractions.
+    energies_eV
+        (N,) per atom; infinite where nothing is known.
+    samples_eV
+        (S, N) per atom.
+    labelled
+        (N,) whether the energy is that of the reference.
+    stated_eV
+        (N,) spread of the potential's samples before it is widened.
+    widening
+        The factor.
+    fresh
+        (labels, 2) error of the potential and what its samples said, of each label before it was learned.
+    label_ids
+        By candidate.
+    """
+
+    fractions: FloatArray
+    energies_eV: FloatArray
+    samples_eV: FloatArray
+    labelled: NDArray[np.bool_]
+    stated_eV: FloatArray
+    widening: float
+    fresh: FloatArray
+    label_ids: dict[int, str]
+
+
+def candidate_energies(
+    search: HullSearch, relaxed: RelaxedCandidates, labels: Mapping[int, ReferenceLabel]
+) -> CandidateEnergies:
+    """Return energies and samples of all candidates.
+
+    Parameters
+    ----------
+    search
+        Knows the potential.
+    relaxed
+        The candidates today.
+    labels
+        Finished labels by candidate.
+    """
+    from mlip_autopipe.potentials.dataset import atoms_of
+
+    settings, progress = search.settings, search.progress()
+    sizes = relaxed.sizes
+    known = np.isfinite(relaxed.energies_eV)
+    energies = np.where(known, relaxed.energies_eV / sizes, np.inf)
+    n, places = len(sizes), np.flatnonzero(known & relaxed.current)
+    drawn = search.potential.draw_energies([relaxed.structures[k] for k in places], settings.samples, settings.seed)
+    changes = np.zeros((settings.samples, n))
+    changes[:, places] = drawn / sizes[places]
+    stated = changes.std(axis=0)
+    fresh = _fresh_errors(progress, labels)
+    factor = widening(fresh)
+    samples = np.where(known, energies, 0.0) + factor * changes
+    rng = np.random.default_rng((settings.seed, n))
+    for k, label in labels.items():
+        if not known[k] or label.energy_eV is None:
+            continue
+        atoms = atoms_of(label.structure)
+        carried = energies[k] - search.potential.predict(atoms).energy_eV / len(atoms)
+        energies[k] = label.energy_eV / len(atoms) + carried
+        error = np.hypot(CARRYING_ERROR * carried, LEAST_ERROR_eV)
+        samples[:, k] = energies[k] + rng.normal(0.0, error, settings.samples)
+    samples[:, ~known] = np.inf
+    return CandidateEnergies(
+        fractions=fractions_of(relaxed, settings.elements),
+        energies_eV=energies,
+        samples_eV=samples,
+        labelled=np.isin(np.arange(n), list(labels)),
+        stated_eV=stated,
+        widening=factor,
+        fresh=fresh,
+        label_ids={k: label.label_id for k, label in labels.items()},
+    )
+
+
+def widening(fresh: FloatArray) -> float:
+    """Return the factor on the samples' spread: root mean square of errors over what was stated, with a prior of 1.
+
+    Parameters
+    ----------
+    fresh
+        (labels, 2) errors and stated standard deviations.
+    """
+    ratios = (fresh[:, 0] / np.maximum(fresh[:, 1], LEAST_ERROR_eV)) ** 2
+    return float(np.sqrt((ratios.sum() + PRIOR_LABELS) / (len(ratios) + PRIOR_LABELS)))
+
+
+def fractions_of(relaxed: RelaxedCandidates, elements: list[str]) -> FloatArray:
+    """Return the atomic fractions of structures, (N, d), in the order of the elements."""
+    from ase.data import atomic_numbers
+
+    numbers = [atomic_numbers[symbol] for symbol in elements]
+    return np.array([[float((one.numbers == z).mean()) for z in numbers] for one in relaxed.structures])
+
+
+def _fresh_errors(progress: HullProgress, labels: Mapping[int, ReferenceLabel]) -> FloatArray:
+    found = []
+    for one in progress.labels:
+        label = labels.get(one.candidate)
+        if label is not None and label.energy_eV is not None:
+            error = one.predicted_eV_per_atom - label.energy_eV / len(one.structure["numbers"])
+            found.append((error, one.stated_eV_per_atom))
+    return np.array(found).reshape(-1, 2)

@@ -1,0 +1,106 @@
+"""Candidates whose stability is in doubt go to the reference, and the potential learns them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.jobs.records import RunRecords
+from mlip_autopipe.learning.candidates import candidate
+from mlip_autopipe.reference.labels import structure_document
+from mlip_autopipe.schemas.phase_diagram import HullLabel
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+
+    from mlip_autopipe.jobs.hull_doubt import HullDoubt
+    from mlip_autopipe.jobs.hull_search import HullSearch, RelaxedCandidates
+    from mlip_autopipe.schemas.label import ReferenceLabel
+    from mlip_autopipe.schemas.otf import LearningState
+
+
+def finished_labels(store: JobStore, search: HullSearch) -> tuple[dict[int, ReferenceLabel], set[int]]:
+    """Return the labels of candidates that are done, and the candidates whose label failed or was not affordable."""
+    from mlip_autopipe.jobs.labelling import labeller
+    from mlip_autopipe.potentials.dataset import atoms_of
+
+    done: dict[int, ReferenceLabel] = {}
+    given_up: set[int] = set()
+    asked = search.progress().labels
+    if not asked:
+        return done, given_up
+    with labeller(store, search.system) as labels:
+        for one in asked:
+            found = labels.find(atoms_of(one.structure))
+            if found.state == "done" and found.label is not None:
+                done[one.candidate] = found.label
+            elif found.state == "failed":
+                given_up.add(one.candidate)
+    return done, given_up - set(done)
+
+
+def learn_candidates(
+    store: JobStore, search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt
+) -> LearningState | None:
+    """Return the state from which learning goes on with the candidates in doubt; None where there is nothing to gain.
+
+    Parameters
+    ----------
+    store
+        A connected JobStore.
+    search
+        The search; its progress is stored.
+    relaxed
+        The candidates by the newest potential.
+    found
+        Which labels are wanted.
+    """
+    progress = search.progress()
+    if not found.wanted or progress.rounds >= search.settings.max_rounds:
+        return None
+    if progress.sent_back == search.potential_sha256:  # nothing was learned from the last ones: the budget is spent
+        return None
+    records = RunRecords(store, search.run_id)
+    state = records.state()
+    assert state is not None, "the hull comes after learning"
+    sizes = relaxed.sizes
+    energies = relaxed.energies_eV / sizes
+    pending = [
+        candidate(
+            relaxed.structures[k],
+            "property",
+            f"{search.candidates.names[k]}, stable with probability {found.probabilities[k]:.2f}",
+        )
+        for k in found.wanted
+    ]
+    state = state.model_copy(
+        update={"phase": "label", "after_label": "train", "pending": pending, "stop_reason": None, "missing": []}
+    )
+    records.save_state(state)
+    # last: a job that is killed in between does the same again
+    window = search.settings.window_eV_per_atom
+    above = np.zeros(len(sizes))
+    above[found.kept] = found.hull.e_above_hull_eV_per_atom
+    search.save_progress(
+        progress.model_copy(
+            update={
+                "rounds": progress.rounds + 1,
+                "sent_back": search.potential_sha256,
+                "labels": [
+                    *(one for one in progress.labels if one.candidate not in found.wanted),
+                    *(
+                        HullLabel(
+                            candidate=k,
+                            structure=structure_document(relaxed.structures[k]),
+                            predicted_eV_per_atom=float(energies[k]),
+                            stated_eV_per_atom=float(found.energies.stated_eV[k]),
+                        )
+                        for k in found.wanted
+                    ),
+                ],
+                "dropped": [int(k) for k in np.flatnonzero(above > window)],
+            }
+        )
+    )
+    return state

@@ -1,0 +1,158 @@
+"""Where the search for stable phases stands: candidates, their relaxation by the newest potential, their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.jobs.production import Production
+from mlip_autopipe.jobs.structure_blobs import pack_structures, unpack_structures
+from mlip_autopipe.learning.candidate_target import PhaseCandidates, candidates_of
+from mlip_autopipe.schemas.phase_diagram import HullProgress, RelaxedBatch
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from jobflow import JobStore
+    from numpy.typing import NDArray
+
+    from mlip_autopipe.schemas.system import PhaseDiagramSettings
+
+PROGRESS = "hull_progress"
+
+
+@dataclass(frozen=True, eq=False)
+class RelaxedCandidates:
+    """All candidates as the potentials have relaxed them.
+
+    Attributes
+    ----------
+    structures
+        (N,).
+    energies_eV
+        (N,) of their cells; not a number where nothing could be computed.
+    converged
+        (N,).
+    current
+        (N,) whether by the newest potential; the others are too far above the hull to be relaxed again.
+    """
+
+    structures: list[Atoms]
+    energies_eV: NDArray[np.float64]
+    converged: NDArray[np.bool_]
+    current: NDArray[np.bool_]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Numbers of atoms (N,)."""
+        return np.array([len(one) for one in self.structures])
+
+
+class HullSearch(Production):
+    """The search of a plan in this process.
+
+    Parameters
+    ----------
+    store
+        A connected JobStore that holds the run's plan and what was learned.
+    run_id
+        The run.
+    """
+
+    def __init__(self, store: JobStore, run_id: str) -> None:
+        super().__init__(store, run_id)
+        assert self.system.phase_diagram is not None, "the plan of a phase diagram has a section for it"
+        self.settings: PhaseDiagramSettings = self.system.phase_diagram
+
+    def progress(self) -> HullProgress:
+        """Return where the search stands; the first call makes the candidates."""
+        found = self.records.find(PROGRESS)
+        if found is not None:
+            return HullProgress.model_validate(found)
+        made = candidates_of(self.settings)
+        data = pack_structures(
+            made.structures,
+            {"names": np.array(made.names), "kinds": np.array(made.kinds), "parents": np.array(made.parents)},
+        )
+        progress = HullProgress(
+            run_id=self.run_id,
+            candidates_sha256=self.blobs.put(data, "hull candidates", self.run_id),
+            n_candidates=len(made.structures),
+        )
+        self.save_progress(progress)
+        return progress
+
+    def save_progress(self, progress: HullProgress) -> None:
+        """Keep where the search stands."""
+        self.records.save(PROGRESS, progress.model_dump(mode="json"))
+
+    @cached_property
+    def candidates(self) -> PhaseCandidates:
+        """All candidates."""
+        structures, more = unpack_structures(self.blobs.get(self.progress().candidates_sha256))
+        return PhaseCandidates(structures, *(more[name].tolist() for name in ("names", "kinds", "parents")))
+
+    def batches(self) -> list[list[int]]:
+        """Return the candidates of each job."""
+        n, size = self.progress().n_candidates, self.settings.structures_per_job
+        return [list(range(start, min(start + size, n))) for start in range(0, n, size)]
+
+    def batch(self, number: int) -> RelaxedBatch | None:
+        """Return what the last job for a batch has left, perhaps with an older potential."""
+        found = self.records.find(_batch_name(number))
+        return None if found is None else RelaxedBatch.model_validate(found)
+
+    def relax(self, number: int) -> None:
+        """Relax a batch by the newest potential, starting from where the one before left it, and store it whole."""
+        from mlip_autopipe.learning.batch_relaxation import relax_structures
+
+        before = self.batch(number)
+        if before is not None and before.potential_sha256 == self.potential_sha256:
+            return
+        members = self.batches()[number]
+        dropped = set(self.progress().dropped)
+        if before is None:
+            structures = [self.candidates.structures[k] for k in members]
+            energies, converged = np.full(len(members), np.nan), np.zeros(len(members), dtype=bool)
+        else:
+            structures, more = unpack_structures(self.blobs.get(before.relaxed_sha256))
+            energies, converged = more["energies_eV"], more["converged"]
+        wanted = [place for place, k in enumerate(members) if k not in dropped]
+        starts = [
+            structures[place] if np.isfinite(energies[place]) else self.candidates.structures[members[place]]
+            for place in wanted
+        ]
+        for place, found in zip(wanted, relax_structures(starts, self.potential), strict=True):
+            structures[place], energies[place], converged[place] = found.atoms, found.energy_eV, found.converged
+        current = np.isin(np.arange(len(members)), wanted)
+        data = pack_structures(structures, {"energies_eV": energies, "converged": converged, "current": current})
+        document = RelaxedBatch(
+            run_id=self.run_id,
+            potential_sha256=self.potential_sha256,
+            batch=number,
+            candidates=members,
+            relaxed_sha256=self.blobs.put(data, "relaxed candidates", self.run_id),
+        )
+        self.records.save(_batch_name(number), document.model_dump(mode="json"))
+        if before is not None and before.relaxed_sha256 != document.relaxed_sha256:
+            self.blobs.remove(before.relaxed_sha256, self.run_id)
+
+    def relaxed(self) -> RelaxedCandidates:
+        """Return all candidates as relaxed; every batch has been relaxed once."""
+        structures: list[Atoms] = []
+        columns: dict[str, list[NDArray[np.float64]]] = {"energies_eV": [], "converged": [], "current": []}
+        for number in range(len(self.batches())):
+            batch = self.batch(number)
+            assert batch is not None, "all batches are relaxed before anything is concluded"
+            found, more = unpack_structures(self.blobs.get(batch.relaxed_sha256))
+            structures += found
+            for name, values in columns.items():
+                values.append(more[name])
+        energies, converged, current = (np.concatenate(values) for values in columns.values())
+        return RelaxedCandidates(structures, energies, converged.astype(bool), current.astype(bool))
+
+
+def _batch_name(number: int) -> str:
+    return f"hull_batch:{number}"

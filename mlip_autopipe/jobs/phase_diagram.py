@@ -1,0 +1,107 @@
+"""The end of a run that learns a potential for a phase diagram: relax, doubt, label, learn again; then temperature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobflow import CURRENT_JOB, Flow, Job, Response, job
+
+from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
+from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument
+
+FINISH = "mlip_autopipe.jobs.phase_diagram:phase_diagram"
+
+
+@job(config=STORE_EXPOSED)
+def phase_diagram(run_id: str) -> Response[Any]:
+    """Start one job per batch of candidates, and what concludes from them.
+
+    Parameters
+    ----------
+    run_id
+        A run whose loop has ended.
+    """
+    from mlip_autopipe.jobs.hull_search import HullSearch
+
+    search = HullSearch(current_store(), run_id)
+    progress, batches = search.progress(), search.batches()
+    jobs: list[Job] = []
+    for number, members in enumerate(batches):
+        one = relax_candidates(run_id, number)
+        one.name = f"hull: relax candidates {members[0] + 1} to {members[-1] + 1} of {progress.n_candidates}"
+        jobs.append(one)
+    return Response(replace=_followed_by(jobs, settle_hull(run_id, [one.output for one in jobs]), "hull"))
+
+
+@job(config=STORE_EXPOSED)
+def relax_candidates(run_id: str, batch: int) -> str:
+    """Relax a batch of candidates by the newest potential.
+
+    Parameters
+    ----------
+    run_id
+        A run whose loop has ended.
+    batch
+        Which.
+
+    Returns
+    -------
+    str
+        ``done``; the structures are in the JobStore.
+    """
+    from mlip_autopipe.jobs.hull_search import HullSearch
+
+    HullSearch(current_store(), run_id).relax(batch)
+    return "done"
+
+
+@job(config=STORE_EXPOSED)
+def settle_hull(run_id: str, batches: list[Any]) -> Response[Any]:
+    """Send the candidates in doubt to the reference and back to learning, or go on to temperature.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    batches
+        Outputs of `relax_candidates`; only make this job wait for them.
+    """
+    from mlip_autopipe.jobs.hull_doubt import doubt
+    from mlip_autopipe.jobs.hull_energies import candidate_energies
+    from mlip_autopipe.jobs.hull_relearning import finished_labels, learn_candidates
+    from mlip_autopipe.jobs.hull_search import HullSearch
+    from mlip_autopipe.jobs.learn import next_job
+
+    store = current_store()
+    search = HullSearch(store, run_id)
+    relaxed = search.relaxed()
+    labels, given_up = finished_labels(store, search)
+    found = doubt(relaxed, candidate_energies(search, relaxed, labels), search.settings, given_up)
+    if (state := learn_candidates(store, search, relaxed, found)) is not None:
+        return Response(replace=next_job(state, FINISH, 0))
+    return Response(replace=_followed_by([], conclude_phase_diagram(run_id), "phase diagram"))
+
+
+@job(config=STORE_EXPOSED, output_schema=PhaseDiagramDocument)
+def conclude_phase_diagram(run_id: str) -> PhaseDiagramDocument:
+    """Add temperature where the alloys stay on one lattice, and write the property document.
+
+    Parameters
+    ----------
+    run_id
+        A run whose hull is settled, or whose budget is spent.
+    """
+    from mlip_autopipe.jobs.hull_search import HullSearch
+    from mlip_autopipe.jobs.phase_diagram_document import build_phase_diagram_document
+
+    store = current_store()
+    return build_phase_diagram_document(store, HullSearch(store, run_id))
+
+
+def _followed_by(jobs: list[Job], after: Job, name: str) -> Flow:
+    """Return jobs and one after them that has the name of the current job: who waits for its output gets the last."""
+    after.name = name
+    current = CURRENT_JOB.job
+    after.set_uuid(current.uuid)
+    after.index = current.index + 1
+    return Flow([*jobs, after])

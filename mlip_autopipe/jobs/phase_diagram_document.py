@@ -1,0 +1,181 @@
+"""From a settled hull to the property document: phases with probabilities, regions, what is missing, temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlip_autopipe.jobs.elastic_document import provenance
+from mlip_autopipe.jobs.hull_doubt import HullDoubt, doubt
+from mlip_autopipe.jobs.hull_energies import candidate_energies
+from mlip_autopipe.jobs.hull_relearning import finished_labels
+from mlip_autopipe.jobs.structure_blobs import pack_structures
+from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument, PhaseEntry, TwoPhaseRegion
+from mlip_autopipe.schemas.property import Gate
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+
+    from mlip_autopipe.jobs.hull_search import HullSearch, RelaxedCandidates
+
+MOST_ENTRIES = 2000
+"""Of a document, which stays below a megabyte; the rest is in the blob."""
+EXTRAPOLATES_eV = 0.03
+"""Per atom: a posterior so wide has not seen such a structure."""
+TELLING_LABELS = 5
+
+
+def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDiagramDocument:
+    """Write everything that is known of the phases.
+
+    Parameters
+    ----------
+    store
+        A connected JobStore.
+    search
+        Its hull is settled, or its budget spent.
+    """
+    from mlip_autopipe.jobs.alloy_temperature import temperature_part
+    from mlip_autopipe.reference.labels import LabelStore
+
+    system, settings, progress = search.system, search.settings, search.progress()
+    otf = search.records.learned()
+    relaxed = search.relaxed()
+    labels, given_up = finished_labels(store, search)
+    found = doubt(relaxed, candidate_energies(search, relaxed, labels), settings, given_up)
+    flags, fits = _flags(search, relaxed, found)
+    order = np.argsort(found.hull.e_above_hull_eV_per_atom, kind="stable")[:MOST_ENTRIES]
+    places = {int(found.kept[k]): place for place, k in enumerate(order)}
+    entries = [_entry(search, relaxed, found, int(k), flags) for k in order]
+    temperature, warned = temperature_part(search, relaxed, found, fits)
+    gates = [_stated_errors_hold(found)]
+    missing = [*otf.missing, *_missing(search, found)]
+    passed = all(gate.passed for gate in gates)
+    enough = not missing
+    return PhaseDiagramDocument(
+        run_id=system.run_id,
+        project_name=system.project_name,
+        state=("done" if enough else "not_enough_evidence") if passed else "failed",
+        elements=settings.elements,
+        entries=entries,
+        n_candidates=progress.n_candidates,
+        relaxed_sha256=_stored(search, relaxed),
+        hull_vertices=[places[k] for k in found.vertices],
+        regions=_regions(search, found, places),
+        element_energies_eV_per_atom=_element_energies(found, settings.elements),
+        rounds=progress.rounds,
+        widening=found.energies.widening,
+        fresh_errors_eV_per_atom=[(float(a), float(b)) for a, b in found.energies.fresh],
+        temperature=temperature,
+        gates=gates,
+        n_reference_calculations=otf.n_reference_calculations,
+        missing=missing,
+        warnings=list(dict.fromkeys([*system.warnings, *otf.warnings, *_warnings(entries, given_up), *warned])),
+        provenance=provenance(system, otf.label_ids, LabelStore(store), otf=otf),
+    )
+
+
+def _entry(
+    search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt, place: int, flags: dict[int, list[str]]
+) -> PhaseEntry:
+    k = int(found.kept[place])
+    atoms, candidates, hulls = relaxed.structures[k], search.candidates, found.hulls
+    return PhaseEntry(
+        name=candidates.names[k],
+        kind=candidates.kinds[k],
+        parent=candidates.parents[k] or None,
+        formula=atoms.get_chemical_formula("hill"),
+        n_atoms=len(atoms),
+        source="reference" if found.energies.labelled[k] else "potential",
+        energy_eV_per_atom=float(found.energies.energies_eV[k]),
+        formation_energy_eV_per_atom=float(found.hull.formation_energies_eV_per_atom[place]),
+        formation_energy_stderr_eV_per_atom=float(hulls.formation_energy_stderr_eV_per_atom[place]),
+        e_above_hull_eV_per_atom=float(found.hull.e_above_hull_eV_per_atom[place]),
+        e_above_hull_stderr_eV_per_atom=float(hulls.e_above_hull_stderr_eV_per_atom[place]),
+        probability_stable=float(hulls.probability_stable[place]),
+        volume_A3_per_atom=float(atoms.get_volume()) / len(atoms),
+        label_id=found.energies.label_ids.get(k),
+        flags=flags.get(k, []),
+    )
+
+
+def _flags(search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt) -> tuple[dict[int, list[str]], list[int]]:
+    """Return what is to be said of candidates, and those that still sit on their parent lattice."""
+    from mlip_autopipe.analysis.parent_lattice import judge_relaxation
+
+    flags: dict[int, list[str]] = {}
+    fits: list[int] = []
+    candidates = search.candidates
+    for k in (int(k) for k in found.kept):
+        said = [] if relaxed.converged[k] else ["the relaxation is unfinished"]
+        if found.energies.stated_eV[k] > EXTRAPOLATES_eV and not found.energies.labelled[k]:
+            said.append(
+                "the potential extrapolates: its samples spread by "
+                f"{1e3 * found.energies.stated_eV[k]:.0f} meV per atom"
+            )
+        verdict = judge_relaxation(candidates.structures[k], relaxed.structures[k])
+        if not verdict.intact:
+            said.append(verdict.reason)
+        elif candidates.parents[k]:
+            fits.append(k)
+        if said:
+            flags[k] = said
+    return flags, fits
+
+
+def _regions(search: HullSearch, found: HullDoubt, places: dict[int, int]) -> list[TwoPhaseRegion]:
+    regions = []
+    for simplex in found.hull.simplices:
+        members = [int(found.kept[k]) for k in simplex]
+        names = [search.candidates.names[k] for k in members]
+        regions.append(TwoPhaseRegion(entries=[places[k] for k in members], names=names))
+    return regions
+
+
+def _element_energies(found: HullDoubt, elements: Sequence[str]) -> dict[str, float]:
+    pure = found.energies.fractions[found.kept] > 1 - 1e-9
+    energies = found.energies.energies_eV[found.kept]
+    return {symbol: float(energies[pure[:, k]].min()) for k, symbol in enumerate(elements)}
+
+
+def _stored(search: HullSearch, relaxed: RelaxedCandidates) -> str:
+    data = pack_structures(
+        relaxed.structures, {"energies_eV": relaxed.energies_eV, "names": np.array(search.candidates.names)}
+    )
+    return search.blobs.put(data, "phase diagram structures", search.run_id)
+
+
+def _stated_errors_hold(found: HullDoubt) -> Gate:
+    """Whether labels of candidates were as far off as stated; the widening mends a moderate factor."""
+    labels, factor = len(found.energies.fresh), found.energies.widening
+    return Gate(
+        name="stated_errors_hold",
+        passed=labels < TELLING_LABELS or factor < 10.0,
+        detail=f"errors of {labels} labels before they were learned over what samples of the potential said: "
+        f"{factor:.2g} (by which stated errors are multiplied), must be below 10",
+    )
+
+
+def _missing(search: HullSearch, found: HullDoubt) -> list[str]:
+    if not found.wanted:
+        return []
+    names = [f"{search.candidates.names[k]} ({found.probabilities[k]:.2f})" for k in found.wanted[:5]]
+    more = "" if len(found.wanted) <= 5 else " and others"
+    return [
+        f"candidates without a label may be stable (probability in brackets): {', '.join(names)}{more}; raise "
+        "resources.max_reference_calculations or phase_diagram.max_rounds"
+    ]
+
+
+def _warnings(entries: Sequence[PhaseEntry], given_up: set[int]) -> list[str]:
+    found = [
+        f"{one.name}, near the hull: {flag}"
+        for one in entries
+        if one.probability_stable > 0.05 or one.e_above_hull_eV_per_atom < 0.005
+        for flag in one.flags
+    ]
+    if given_up:
+        found.append(f"the reference calculations of {len(given_up)} candidates failed; their energies are predicted")
+    return found

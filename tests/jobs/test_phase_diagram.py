@@ -1,0 +1,113 @@
+"""Goal phase_diagram in memory: candidates of four atoms and less, EMT as the hidden truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+
+from mlip_autopipe.flows.otf import OTFMaker
+from mlip_autopipe.heuristics import HeuristicEngine
+from mlip_autopipe.jobs.hull_search import HullSearch
+from mlip_autopipe.learning.batch_relaxation import relax_structures
+from mlip_autopipe.schemas.loading import parse_user_config
+from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument
+
+pytest.importorskip("pypolymlp")
+pytest.importorskip("icet")
+
+SMALL = {
+    "otf.segment_steps": 20,
+    "otf.others": [],
+    "otf.supercell": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "otf.pool_labels": 8,
+    "phase_diagram.parents": ["fcc"],
+    "phase_diagram.prototypes": False,
+    "phase_diagram.quasirandom_sites": 0,
+    "phase_diagram.max_candidates": 32,
+    "phase_diagram.structures_per_job": 12,
+    "phase_diagram.temperatures_K": [],
+    "phase_diagram.samples": 200,
+}
+
+
+def run(folder: Any, labels: int = 60, **overrides: Any) -> tuple[PhaseDiagramDocument, HullSearch]:
+    user = {
+        "project_name": "cu-au",
+        "target_system": {"elements": ["Cu", "Au"]},
+        "simulation_goal": "phase_diagram",
+        "reference": {"engine": "ase", "calculator": "ase.calculators.emt.EMT"},
+        "potential": {"kwargs": {"largest": 100}},
+        "resources": {"max_reference_calculations": labels},
+        "overrides": SMALL | overrides,
+    }
+    system = HeuristicEngine().expand(parse_user_config(user))
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    flow = OTFMaker().make(system)
+    run_locally(flow, store=store, log=False, ensure_success=True, create_folders=True, root_dir=folder)
+    found = store.get_output(flow.output.uuid, which="last")
+    return PhaseDiagramDocument.model_validate(found), HullSearch(store, system.run_id)
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> tuple[PhaseDiagramDocument, HullSearch]:
+    return run(tmp_path_factory.mktemp("phases"))
+
+
+class Truth:
+    def calculator(self) -> Any:
+        return EMT()
+
+
+def test_every_vertex_rests_on_a_label_and_nothing_else_may_be_stable(settled):
+    document, search = settled
+    assert document.state == "done"
+    assert document.missing == []
+    assert document.n_candidates == search.progress().n_candidates <= 32
+    assert {document.entries[k].source for k in document.hull_vertices} == {"reference"}
+    threshold = search.settings.target_probability
+    assert all(one.source == "reference" or one.probability_stable <= threshold for one in document.entries)
+    assert document.n_reference_calculations <= 60
+    assert document.rounds >= 1
+    assert len(document.fresh_errors_eV_per_atom) >= len(document.hull_vertices)
+
+
+def test_the_hull_is_that_of_the_truth(settled):
+    document, search = settled
+    true = {
+        name: one.energy_eV / len(one.atoms)
+        for name, one in zip(
+            search.candidates.names, relax_structures(search.candidates.structures, Truth()), strict=True
+        )
+    }
+    for k in document.hull_vertices:
+        one = document.entries[k]
+        assert one.energy_eV_per_atom == pytest.approx(true[one.name], abs=1e-3)
+    errors = [one.energy_eV_per_atom - true[one.name] for one in document.entries]
+    assert np.sqrt(np.mean(np.square(errors))) < 0.01
+
+
+def test_pymatgen_builds_the_same_hull_from_the_document(settled):
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+    from pymatgen.core import Composition
+
+    document, _ = settled
+    entries = [PDEntry(Composition(one.formula), one.energy_eV_per_atom * one.n_atoms) for one in document.entries]
+    diagram = PhaseDiagram(entries)
+    for entry, one in zip(entries, document.entries, strict=True):
+        assert diagram.get_e_above_hull(entry) == pytest.approx(one.e_above_hull_eV_per_atom, abs=1e-9)
+        assert diagram.get_form_energy_per_atom(entry) == pytest.approx(one.formation_energy_eV_per_atom, abs=1e-9)
+    assert len(document.regions) == len(document.hull_vertices) - 1  # of a binary system
+
+
+def test_too_small_a_budget_is_no_answer_but_says_what_may_be_stable(tmp_path):
+    document, _ = run(tmp_path, labels=16)
+    assert document.state == "not_enough_evidence"
+    assert document.n_reference_calculations <= 16
+    assert any("may be stable" in sentence for sentence in document.missing)
+    assert any(one.source == "potential" and one.probability_stable > 0.05 for one in document.entries)
