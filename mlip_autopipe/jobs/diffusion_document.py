@@ -134,10 +134,10 @@ def build_diffusion_document(production: DiffusionProduction, labels: LabelStore
 
 def _analysed(production: DiffusionProduction, run: DiffusionRun) -> DiffusionResult:
     from mlip_autopipe.analysis.diffusion import calculate_msd, fit_diffusion_coefficient
-    from mlip_autopipe.analysis.frames import ArrayFrames
+    from mlip_autopipe.jobs.run_trajectories import production_frames
 
-    settings, cell = production.settings, production.cell(run)
-    frames = ArrayFrames(production.positions(run), cell.get_chemical_symbols(), cell.cell.array, unwrapped=True)
+    settings = production.settings
+    frames = production_frames(production, run)
     return fit_diffusion_coefficient(
         calculate_msd(frames, start=production.transient_frames),
         run.temperature_K,
