@@ -30,7 +30,7 @@ dataset_app = typer.Typer(help="The labels that a run has paid for.", no_args_is
 app.add_typer(dataset_app, name="dataset")
 trajectory_app = typer.Typer(help="Trajectories: from a run, and for other programs.", no_args_is_help=True)
 app.add_typer(trajectory_app, name="trajectory")
-analyse_app = typer.Typer(help="Properties from trajectories of any program.", no_args_is_help=True)
+analyse_app = typer.Typer(help="Properties from data of any program.", no_args_is_help=True)
 app.add_typer(analyse_app, name="analyse")
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="The input file (YAML).")]
@@ -336,6 +336,30 @@ def analyse_diffusion(
         as_json=as_json,
     )
     raise typer.Exit(code)
+
+
+@analyse_app.command("hull")
+def analyse_hull(
+    entries: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ENTRIES", help="Extended XYZ or ASE .traj with energies, JSON of pymatgen entries, or CSV."
+        ),
+    ],
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, metavar="N", help="Hulls drawn from the error bars.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Also write tables, pymatgen entries and plots here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find which of your own entries are stable, and with what probability; needs no database."""
+    from mlip_autopipe.cli.analyse_hull import analyse_hull as analyse
+
+    raise typer.Exit(analyse(entries, n_samples=samples, seed=seed, out=out, as_json=as_json))
 
 
 @app.command()
