@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlip_autopipe.analysis.hull import Hull, convex_hull
-from mlip_autopipe.analysis.hull_samples import HullSamples, choose_labels, sample_hulls
+from mlip_autopipe.analysis.hull_samples import HullSamples, sample_hulls, settles
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -88,10 +88,10 @@ def doubt(
     needs[hull.vertices] |= ~asked[hull.vertices]
     wanted: list[int] = []
     if needs.any():
-        # those that need none count as labelled: they are no doubt
-        chosen = choose_labels(fractions, samples, hulls, ~needs, settings.labels_per_round)
-        rest = [int(k) for k in np.argsort(-hulls.probability_stable) if needs[k] and k not in chosen]
-        wanted = [int(kept[k]) for k in [*(k for k in chosen if needs[k]), *rest][: settings.labels_per_round]]
+        values = settles(fractions, samples, hulls, asked)
+        # equal values, for example of what no sample has shown deep: the more probable first
+        order = np.lexsort((-hulls.probability_stable, -values))
+        wanted = [int(kept[k]) for k in order if needs[k]][: settings.labels_per_round]
     return HullDoubt(energies, kept, same_as, hull, hulls, wanted)
 
 
