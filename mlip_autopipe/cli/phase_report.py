@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mlip_autopipe.cli.report_parts import Document, print_evidence
+from mlip_autopipe.cli.report_parts import Document, GoalReport, print_evidence
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 25
 NEAR_eV = 0.03
+DRAWN_ELEMENTS = (2, 3)
+COLUMNS = (
+    "name",
+    "kind",
+    "source",
+    "formation_energy_eV_per_atom",
+    "formation_energy_stderr_eV_per_atom",
+    "e_above_hull_eV_per_atom",
+    "e_above_hull_stderr_eV_per_atom",
+    "probability_stable",
+    "volume_A3_per_atom",
+)
 
 
 def show_phase_diagram(console: Console, document: Document) -> None:
@@ -46,18 +62,89 @@ def show_phase_diagram(console: Console, document: Document) -> None:
         console.print(f"and {len(near) - SHOWN} more within {1e3 * NEAR_eV:g} meV; results.json has all")
     for region in document["regions"]:
         console.print(Text(" + ".join(region["names"]) + " coexist"))
-    for line in _temperature_lines(document.get("temperature")):
-        console.print(Text(line))
     print_evidence(console, document)
 
 
 def flat_phase_diagram(document: Document) -> Document:
-    """Return the document as it is: ``entries``, ``hull_vertices``, ``regions`` and ``temperature`` are flat already."""
-    return {key: value for key, value in document.items() if key[0] != "@"}
+    """Return the document as it is, without the marks of its classes: its lists are flat already."""
+    found: Document = _unmarked(document)
+    return found
+
+
+def draw_hull(document: Document, path: Path) -> Path:
+    """Draw the hull, or for four elements and more the probabilities, into a PNG file."""
+    from mlip_autopipe.cli.figures import remark
+    from mlip_autopipe.cli.files import write_all
+    from mlip_autopipe.cli.hull_figure import hull_figure
+
+    title = f"{'-'.join(document['elements'])}{remark(document)}"
+    if len(document["elements"]) in DRAWN_ELEMENTS:
+        write_all(path.parent, {path.name: hull_figure(document, title)})
+        return path
+    return _draw_probabilities(document, path, title)
+
+
+def further_files(document: Document) -> dict[str, bytes]:
+    """Return the hull as a page for a browser, the entries as CSV, and as pymatgen's entries."""
+    from monty.json import MontyEncoder
+    from pymatgen.analysis.phase_diagram import PDEntry
+    from pymatgen.core import Composition
+
+    from mlip_autopipe.cli.hull_figure import hull_page
+
+    entries = document["entries"]
+    made = [
+        PDEntry(Composition(one["formula"]), one["energy_eV_per_atom"] * one["n_atoms"], name=one["name"])
+        for one in entries
+    ]
+    files = {"hull.csv": _table(entries).encode(), "pymatgen_entries.json": json.dumps(made, cls=MontyEncoder).encode()}
+    if len(document["elements"]) in DRAWN_ELEMENTS:
+        page = hull_page(document, "-".join(document["elements"]))
+        if page is not None:
+            files["hull.html"] = page.encode()
+    return files
+
+
+REPORT = GoalReport(
+    show=show_phase_diagram,
+    flatten=flat_phase_diagram,
+    draw=draw_hull,
+    figure="hull.png",
+    more=further_files,
+)
+
+
+def _table(entries: list[Document]) -> str:
+    """Return the entries in the columns that ``mlip-auto analyse hull`` reads, and more."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["formula", "energy_eV", *COLUMNS])
+    for one in entries:
+        rows.writerow([one["formula"], one["energy_eV_per_atom"] * one["n_atoms"], *(one[name] for name in COLUMNS)])
+    return text.getvalue()
+
+
+def _draw_probabilities(document: Document, path: Path, title: str) -> Path:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from mlip_autopipe.cli.figures import save_figure
+
+    likely = sorted(document["entries"], key=lambda one: -one["probability_stable"])[:SHOWN]
+    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+    axes.barh([f"{one['formula']} ({one['name']})" for one in likely], [one["probability_stable"] for one in likely])
+    axes.invert_yaxis()
+    axes.set(xlabel="probability of being stable", title=title)
+    return save_figure(figure, path, document["run_id"])
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unmarked(inner) for key, inner in value.items() if key[0] != "@"}
+    return [_unmarked(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _share(entry: Document, symbol: str) -> float:
-    from ase.formula import Formula
-
-    counts = Formula(entry["formula"]).count()
-    return float(counts.get(symbol, 0) / sum(counts.values()))
+    return float(entry["fractions"][symbol])

@@ -30,12 +30,15 @@ class GoalReport:
         Draw it into a PNG file.
     figure
         Name of that file.
+    more
+        Return further files by name; None: there are none.
     """
 
     show: Callable[[Console, Document], None]
     flatten: Callable[[Document], Document]
     draw: Callable[[Document, Path], Path]
     figure: str
+    more: Callable[[Document], dict[str, bytes]] | None = None
 
 
 def print_title(console: Console, document: Document) -> None:

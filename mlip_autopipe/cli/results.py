@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mlip_autopipe.cli import diffusion_report, elastic_report, equilibrate_report, potential_report
+from mlip_autopipe.cli import diffusion_report, elastic_report, equilibrate_report, phase_report, potential_report
 from mlip_autopipe.cli.report_parts import Document, GoalReport
 from mlip_autopipe.errors import (
     EXIT_FAILED,
@@ -20,6 +20,7 @@ REPORTS: dict[str, GoalReport] = {
     "diffusion": diffusion_report.REPORT,
     "elastic": elastic_report.REPORT,
     "equilibrate": equilibrate_report.REPORT,
+    "phase_diagram": phase_report.REPORT,
     "potential": potential_report.REPORT,
 }
 """How documents are shown, by their goal."""
@@ -66,9 +67,12 @@ def report(document: Document, out: Path | None) -> int:
 
 
 def write_files(document: Document, out: Path) -> list[Path]:
-    """Write ``results.json`` and the figure into a folder; return their paths."""
+    """Write ``results.json``, the figure and what else the goal gives into a folder; return their paths."""
+    from mlip_autopipe.cli.files import write_all
+
     one = report_of(document)
-    return [write_results(document, out), one.draw(document, out / one.figure)]
+    files = [write_results(document, out), one.draw(document, out / one.figure)]
+    return files if one.more is None else [*files, *write_all(out, one.more(document))]
 
 
 def write_results(document: Document, out: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlip_autopipe.jobs.hull_doubt import HullDoubt, doubt
 from mlip_autopipe.jobs.hull_energies import candidate_energies
 from mlip_autopipe.jobs.hull_relearning import finished_labels
 from mlip_autopipe.jobs.structure_blobs import pack_structures
-from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument, PhaseEntry, TwoPhaseRegion
+from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument, PhaseEntry, PhaseRegion
 from mlip_autopipe.schemas.property import Gate
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
         n_candidates=progress.n_candidates,
         relaxed_sha256=_stored(search, relaxed),
         hull_vertices=[places[k] for k in found.vertices],
-        regions=_regions(search, found, places),
+        two_phase_regions=_regions(search, found, places, _pairs(found)),
+        regions=_regions(search, found, places, found.hull.simplices.tolist()),
         element_energies_eV_per_atom=_element_energies(found, settings.elements),
         rounds=progress.rounds,
         widening=found.energies.widening,
@@ -87,6 +89,9 @@ def _entry(
         kind=candidates.kinds[k],
         parent=candidates.parents[k] or None,
         formula=atoms.get_chemical_formula("hill"),
+        fractions={
+            symbol: float(x) for symbol, x in zip(search.settings.elements, found.energies.fractions[k], strict=True)
+        },
         n_atoms=len(atoms),
         source="reference" if found.energies.labelled[k] else "potential",
         energy_eV_per_atom=float(found.energies.energies_eV[k]),
@@ -125,13 +130,19 @@ def _flags(search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt) -> 
     return flags, fits
 
 
-def _regions(search: HullSearch, found: HullDoubt, places: dict[int, int]) -> list[TwoPhaseRegion]:
+def _regions(
+    search: HullSearch, found: HullDoubt, places: dict[int, int], simplices: Sequence[Sequence[int]]
+) -> list[PhaseRegion]:
     regions = []
-    for simplex in found.hull.simplices:
+    for simplex in simplices:
         members = [int(found.kept[k]) for k in simplex]
         names = [search.candidates.names[k] for k in members]
-        regions.append(TwoPhaseRegion(entries=[places[k] for k in members], names=names))
+        regions.append(PhaseRegion(entries=[places[k] for k in members], names=names))
     return regions
+
+
+def _pairs(found: HullDoubt) -> list[tuple[int, int]]:
+    return sorted({pair for corners in found.hull.simplices.tolist() for pair in combinations(sorted(corners), 2)})
 
 
 def _element_energies(found: HullDoubt, elements: Sequence[str]) -> dict[str, float]:

@@ -57,6 +57,7 @@ class PhaseEntry(StrictModel):
     kind: str = Field(description="enumerated, prototype, quasirandom, element or given.")
     parent: str | None = Field(None, description="Lattice that it decorates.")
     formula: str = Field(description="Of its cell.")
+    fractions: dict[str, float] = Field(description="Atomic fractions of all elements.")
     n_atoms: int
     source: Source
     energy_eV_per_atom: float
@@ -70,7 +71,7 @@ class PhaseEntry(StrictModel):
     flags: list[str] = Field(default_factory=list, description="Unfinished, changed lattice, dissociated ...")
 
 
-class TwoPhaseRegion(StrictModel):
+class PhaseRegion(StrictModel):
     """Phases that coexist at zero temperature."""
 
     entries: list[int] = Field(description="Places in `entries`.")
@@ -90,7 +91,8 @@ class PhaseDiagramDocument(StrictModel):
     n_candidates: int
     relaxed_sha256: str = Field(description="All relaxed structures and energies; a blob.")
     hull_vertices: list[int] = Field(description="Places in `entries`.")
-    regions: list[TwoPhaseRegion]
+    two_phase_regions: list[PhaseRegion]
+    regions: list[PhaseRegion] = Field(description="As many phases as elements: the simplices of the hull.")
     element_energies_eV_per_atom: dict[str, float] = Field(description="That formation energies refer to.")
     rounds: int
     widening: float = Field(description="Factor on the posterior's spread that fresh labels have asked for.")
