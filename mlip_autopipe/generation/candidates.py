@@ -17,19 +17,19 @@ from numpy.typing import ArrayLike
 
 from mlip_autopipe.errors import InvalidInputError
 from mlip_autopipe.generation.alloys import composition_grid, vegard
+from mlip_autopipe.generation.candidate_input import atomic_volume_A3, checked_elements, crystal_atoms
 from mlip_autopipe.generation.enumeration import (
     SITES,
     Decoration,
     Limits,
     check_composition_range,
+    check_parents,
     fitting_decorations,
     within,
 )
-from mlip_autopipe.generation.lattice import lattice_guess
 from mlip_autopipe.generation.matching import Crystal, Distinct, grouped
 from mlip_autopipe.generation.ordered_prototypes import PROTOTYPE_NAMES, decorated, occupations, prototype
 from mlip_autopipe.generation.prototypes import ground_state_structure
-from mlip_autopipe.schemas.words import suggestion
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -124,8 +124,8 @@ def make_candidates(
     EnvironmentProblemError
         icet is not installed.
     """
-    collection = _Collection(_checked_elements(elements), composition_range)
-    _check_parents(parents)
+    collection = _Collection(checked_elements(elements), composition_range)
+    check_parents(parents)
     collection.add_elements(parents)
     collection.add_prototypes(PROTOTYPE_NAMES if prototypes is None else prototypes)
     collection.add_given(user_structures)
@@ -214,7 +214,7 @@ class _Collection:
         check_composition_range(elements, limits)
         self.elements = elements
         self.limits = limits
-        self.volumes_A3 = {symbol: _atomic_volume(symbol) for symbol in elements}
+        self.volumes_A3 = {symbol: atomic_volume_A3(symbol) for symbol in elements}
         self.found: list[CandidateStructure] = []
         self._names: set[str] = set()
         self._distinct = Distinct()
@@ -267,7 +267,7 @@ class _Collection:
         items = structures.items() if isinstance(structures, Mapping) else enumerate(structures, 1)
         for key, structure in items:
             origin = f"structure {key}" if named else f"structure {key} of user_structures"
-            atoms = _given(structure, origin)
+            atoms = crystal_atoms(structure, origin)
             counts = {symbol: atoms.symbols.count(symbol) for symbol in dict.fromkeys(atoms.get_chemical_symbols())}
             if other := sorted(set(counts) - set(self.elements)):
                 raise InvalidInputError(
@@ -308,39 +308,6 @@ class _Collection:
             self.add(f"sqs {parent} {_formula(atoms)}", "quasirandom", parent, atoms)
 
 
-def _checked_elements(elements: Sequence[str]) -> list[str]:
-    from ase.data import atomic_numbers
-
-    for symbol in elements:
-        if atomic_numbers.get(symbol, 0) < 1:
-            raise InvalidInputError(f"{symbol!r} is no chemical element{suggestion(symbol, list(atomic_numbers)[1:])}")
-    if len(set(elements)) < 2 or len(set(elements)) < len(elements):
-        raise InvalidInputError(
-            f"a phase diagram needs two different elements at least, each named once, but the elements are "
-            f"{', '.join(elements) or 'none'}"
-        )
-    return sorted(elements)
-
-
-def _check_parents(parents: Sequence[str]) -> None:
-    for parent in parents:
-        if parent not in SITES:
-            raise InvalidInputError(f"{parent!r} is no lattice that can be decorated{suggestion(parent, SITES)}")
-    if not parents or len(set(parents)) < len(parents):
-        raise InvalidInputError(f"parents must name each lattice once: some of {', '.join(SITES)}")
-
-
-def _atomic_volume(symbol: str) -> float:
-    """Volume of an atom in A^3 in a close-packed crystal."""
-    try:
-        return lattice_guess([symbol], "fcc").a_A ** 3 / 4
-    except InvalidInputError as error:
-        why = str(error).split(", so ")[0]
-        raise InvalidInputError(
-            f"candidates that hold {symbol} cannot be built, because {why}; leave this element out"
-        ) from None
-
-
 def _lattice(parent: str, composition: Mapping[str, float]) -> Atoms:
     """Return the primitive cell of a lattice, of the size that belongs to a composition."""
     from ase.build import bulk
@@ -350,32 +317,25 @@ def _lattice(parent: str, composition: Mapping[str, float]) -> Atoms:
     return bulk(next(iter(composition)), parent, a=guess.a_A, **axial)
 
 
-def _given(structure: Any, origin: str) -> Atoms:
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    from mlip_autopipe.generation.files import check_structure
-
-    if isinstance(structure, Structure):
-        check_structure(structure, origin=origin)
-        return AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    if not structure.pbc.all() or structure.cell.rank < 3 or len(structure) == 0:
-        raise InvalidInputError(f"{origin} is no crystal; give a cell that is periodic in three directions")
-    check_structure(AseAtomsAdaptor.get_structure(structure), origin=origin)
-    return structure.copy()
-
-
 def _whole_numbers(fractions: Mapping[str, float], n_sites: int) -> tuple[int, dict[str, int]]:
     """Return the even number of sites near one that holds a composition best, and the atoms of each element."""
+    halves = range(max(1, round(0.375 * n_sites)), max(1, round(0.75 * n_sites)) + 1)
+    found = []
+    for size in (2 * half for half in halves):
+        counts = _shared_out(fractions, size)
+        error = max(abs(x - counts[symbol] / size) for symbol, x in fractions.items())
+        found.append((round(error, 9), abs(size - n_sites), size, counts))
+    _, _, size, counts = min(found, key=lambda one: one[:3])
+    return size, counts
 
-    def error(size: int) -> tuple[float, int]:
-        return round(max(abs(x - round(x * size) / size) for x in fractions.values()), 9), abs(size - n_sites)
 
-    even = [2 * half for half in range(max(1, round(0.375 * n_sites)), round(0.75 * n_sites) + 1)]
-    # only sizes whose rounded numbers of atoms fill the cell
-    sizes = [n for n in even if sum(round(x * n) for x in fractions.values()) == n] or even[:1]
-    size = min(sizes, key=error)
-    return size, {symbol: round(x * size) for symbol, x in fractions.items()}
+def _shared_out(fractions: Mapping[str, float], size: int) -> dict[str, int]:
+    """Largest remainders: the nearest composition in whole atoms."""
+    counts = {symbol: int(x * size + 1e-6) for symbol, x in fractions.items()}
+    by_rest = sorted(fractions, key=lambda symbol: counts[symbol] - fractions[symbol] * size)
+    for symbol in by_rest[: size - sum(counts.values())]:
+        counts[symbol] += 1
+    return counts
 
 
 def _formula(atoms: Atoms) -> str:

@@ -91,7 +91,7 @@ def enumerate_decorations(
     """
     check_composition_range(elements, composition_range)
     check_max_sites(max_sites)
-    _check_parent(parent)
+    check_parents([parent])
     subsets = _subsets(elements, 1, len(elements))
     found: list[Decoration] = []
     for n_sites in range(1, max_sites + 1):
@@ -162,8 +162,7 @@ def fitting_decorations(
     check_composition_range(elements, composition_range)
     if max_sites is not None:
         check_max_sites(max_sites)
-    for parent in parents:
-        _check_parent(parent)
+    check_parents(parents)
     largest = LARGEST_CELL if max_sites is None else max_sites
     if most is None:
         for n_sites in range(2, largest + 1):
@@ -205,6 +204,21 @@ def check_composition_range(elements: Sequence[str], limits: Limits | None) -> N
         raise InvalidInputError(
             f"composition_range cannot be met, because the {what} and fractions sum to 1; widen the limits"
         )
+
+
+def check_parents(parents: Sequence[str]) -> None:
+    """Refuse lattices that are unknown or named twice, and none at all.
+
+    Raises
+    ------
+    InvalidInputError
+        One sentence.
+    """
+    for parent in parents:
+        if parent not in SITES:
+            raise InvalidInputError(f"{parent!r} is no lattice that can be decorated{suggestion(parent, SITES)}")
+    if not parents or len(set(parents)) < len(parents):
+        raise InvalidInputError(f"parents must name each lattice once: some of {', '.join(SITES)}")
 
 
 def check_max_sites(max_sites: int) -> None:
@@ -353,8 +367,3 @@ def _parent_cell(parent: str, composition: Mapping[str, float]) -> NDArray[np.fl
     if guess.c_over_a is not None:
         cell[:, 2] *= guess.c_over_a / IDEAL_C_OVER_A
     return np.asarray(cell)
-
-
-def _check_parent(parent: str) -> None:
-    if parent not in SITES:
-        raise InvalidInputError(f"{parent!r} is no lattice that can be decorated here{suggestion(parent, SITES)}")
