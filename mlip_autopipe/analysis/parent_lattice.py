@@ -132,15 +132,7 @@ def judge_relaxation(ideal: Atoms, relaxed: Atoms, thresholds: ParentThresholds 
         displacement, rms = mapping.largest_displacement, mapping.rms_displacement
         anisotropy = float(np.ptp(np.linalg.eigvalsh(strain)))
         along = bain_path(strain, axes, parent) if parent in ("fcc", "bcc") else None
-    isolated = int((_distances(relaxed) > limits.isolation * _distances(ideal).max()).sum())
-    apart = []
-    if isolated:
-        apart.append(
-            f"{isolated} of {len(relaxed)} atoms have no neighbour within {limits.isolation:g} times the distance of "
-            "nearest neighbours"
-        )
-    if growth > limits.volume_growth:
-        apart.append(f"the volume grew by {100 * growth:.0f} %")
+    apart = _signs_of_dissociation(ideal, relaxed, growth, limits)
     became = None if parent is None or apart else _other_lattice(relaxed, parent, along)
     faults = []
     if became is not None:
@@ -224,6 +216,19 @@ def bain_path(logarithmic_strain: FloatArray, axes: FloatArray, parent: str | No
     along = np.einsum("ij,jk,ik->i", axes, logarithmic_strain, axes)
     target = BAIN if parent == "fcc" else -BAIN
     return float(max(along @ np.roll(target, shift) for shift in range(3)) / (target @ target))
+
+
+def _signs_of_dissociation(ideal: Atoms, relaxed: Atoms, growth: float, limits: ParentThresholds) -> list[str]:
+    isolated = int((_distances(relaxed) > limits.isolation * _distances(ideal).max()).sum())
+    apart = []
+    if isolated:
+        apart.append(
+            f"{isolated} of {len(relaxed)} atoms have no neighbour within {limits.isolation:g} times the distance of "
+            "nearest neighbours"
+        )
+    if growth > limits.volume_growth:
+        apart.append(f"the volume grew by {100 * growth:.0f} %")
+    return apart
 
 
 def _other_lattice(relaxed: Atoms, parent: str, along: float | None) -> str | None:

@@ -1,7 +1,7 @@
 """All ways to decorate a lattice with elements, up to a size of the cell.
 
-The enumeration is that of Hart and Forcade (doi:10.1103/PhysRevB.77.224115, doi:10.1103/PhysRevB.80.014120) by icet
-(doi:10.1002/adts.201900015). Lattice constants go linearly with composition.
+Every superlattice and every labelling of its sites once (doi:10.1103/PhysRevB.77.224115,
+doi:10.1103/PhysRevB.80.014120), by icet (doi:10.1002/adts.201900015). Lattice constants go linearly with composition.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def fractions(decoration):
     return {symbol: symbols.count(symbol) / len(symbols) for symbol in set(symbols)}
 
 
-def test_binary_fcc_counts_are_those_of_hart_and_forcade():
+def test_binary_fcc_counts_are_the_published_ones():
     # doi:10.1103/PhysRevB.77.224115
     found = enumerate_decorations("fcc", CUAU, 6)
     sizes = [len(one.atoms) for one in found]
