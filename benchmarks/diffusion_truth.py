@@ -6,12 +6,14 @@ runs say of the reference is shown, too: the change of ln D from the energies at
 place of a posterior sample.
 
     OMP_NUM_THREADS=1 python benchmarks/diffusion_truth.py --element Cu --truth-ps 500
+    OMP_NUM_THREADS=1 python benchmarks/diffusion_truth.py --project DIR     # judges a run that is there
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -56,6 +58,21 @@ def goal(element: str, kelvins: list[float] | None, overrides: dict[str, Any]) -
         flow = OTFMaker().make(config)
         run_locally(flow, store=store, log=False, ensure_success=True, create_folders=True, root_dir=folder)
     return store.get_output(flow.output.uuid, which="last"), DiffusionProduction(store, config.run_id)
+
+
+def finished_goal(folder: Path) -> tuple[Any, DiffusionProduction]:
+    """Return the document and production of the newest run that the command line has made in a folder."""
+    from mlip_autopipe.cli.db import open_database
+    from mlip_autopipe.launch.jobstore import jobstore_for
+    from mlip_autopipe.launch.location import locate
+    from mlip_autopipe.launch.runs import list_runs, result_document
+
+    os.chdir(folder)
+    db = open_database(None)
+    run = list_runs(db)[0]
+    store = jobstore_for(locate(None, folder))
+    store.connect()
+    return result_document(db, run.run_id), DiffusionProduction(store, run.run_id)
 
 
 def truth(production: DiffusionProduction, kelvin: float, length_ps: float) -> DiffusionResult:
@@ -105,9 +122,13 @@ def main() -> None:
     parser.add_argument("--temperatures", type=float, nargs="*", help="K; default: the plan's own")
     parser.add_argument("--truth-ps", type=float, default=500.0)
     parser.add_argument("--overrides", type=json.loads, default={})
+    parser.add_argument("--project", type=Path, help="folder in which `mlip-auto run` has finished: no run of its own")
     args = parser.parse_args()
     started = time.perf_counter()
-    document, production = goal(args.element, args.temperatures, args.overrides)
+    if args.project is not None:
+        document, production = finished_goal(args.project.resolve())
+    else:
+        document, production = goal(args.element, args.temperatures, args.overrides)
     print(f"goal: {time.perf_counter() - started:.0f} s, state {document['state']}, ", end="")
     print(f"{document['n_reference_calculations']} labels, {document['relearnings']} relearnings")
     for sentence in document["missing"]:
