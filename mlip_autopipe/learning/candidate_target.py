@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -45,9 +46,17 @@ class PhaseCandidates:
 
 
 def candidates_of(settings: PhaseDiagramSettings) -> PhaseCandidates:
-    """Return the candidates that a plan asks for, always the same ones."""
-    from mlip_autopipe.generation.candidates import make_candidates
+    """Return the candidates that a plan asks for, always the same ones; do not change them."""
+    return _made(settings.model_dump_json())
 
+
+@lru_cache(maxsize=1)
+def _made(settings_json: str) -> PhaseCandidates:
+    """Quasirandom structures take seconds each, and learning and the hull ask for the same ones."""
+    from mlip_autopipe.generation.candidates import make_candidates
+    from mlip_autopipe.schemas.system import PhaseDiagramSettings
+
+    settings = PhaseDiagramSettings.model_validate_json(settings_json)
     made = make_candidates(
         settings.elements,
         parents=settings.parents,
