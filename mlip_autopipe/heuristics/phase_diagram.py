@@ -23,9 +23,6 @@ MORE_CANDIDATES = 2500
 """With four elements and more: what a document can hold."""
 QUASIRANDOM_SITES = 16
 STRUCTURES_PER_JOB = 150
-LOWEST_K, HIGHEST_FRACTION, STEPS_K = 200.0, 0.7, 8
-"""Of the melting point: an expansion on a rigid lattice knows no liquid."""
-FALLBACK_HIGHEST_K = 1000.0
 
 
 def parent_of(elements: list[str]) -> str:
@@ -41,8 +38,6 @@ def choose_phase_diagram(
     target: TargetSystem,
     temperatures_K: list[float] | None,
     choices: Choices,
-    *,
-    melting_point_K: float | None,
 ) -> PhaseDiagramSettings:
     """Choose the candidates, how they are decided, and the temperatures.
 
@@ -54,8 +49,6 @@ def choose_phase_diagram(
         Of the T-x diagram, if the user asks for some.
     choices
         Takes the reasons.
-    melting_point_K
-        Mean over the elements, if it is known.
 
     Raises
     ------
@@ -95,21 +88,18 @@ def choose_phase_diagram(
         samples=choose("samples", 1000, "a probability of 0.05 is known to 0.007"),
         target_probability=choose("target_probability", 0.05, "of being stable, without a label", DESIGN),
         labels_per_round=choose("labels_per_round", 8, "the potential learns after so many"),
+        audits_per_round=choose(
+            "audits_per_round", 3, "how wrong the potential is where it believes to know widens what it states"
+        ),
         max_rounds=choose("max_rounds", 12, "far above the usual number"),
-        temperatures_K=choose("temperatures_K", *_temperatures(temperatures_K, melting_point_K)),
-        monte_carlo_sites=choose("monte_carlo_sites", 216, "order over some cells; larger ones sharpen transitions"),
+        temperatures_K=choose(
+            "temperatures_K",
+            sorted({float(one) for one in temperatures_K}) if temperatures_K else None,
+            "asked for" if temperatures_K else "from deep below to above the transitions that Monte Carlo finds",
+        ),
+        monte_carlo_sites=choose("monte_carlo_sites", 280, "order over some cells; larger ones sharpen transitions"),
         seed=choose("seed", 0, "of all random numbers"),
     )
-
-
-def _temperatures(asked_K: list[float] | None, melting_point_K: float | None) -> tuple[list[float], str]:
-    if asked_K:
-        return sorted({float(one) for one in asked_K}), "asked for"
-    top = HIGHEST_FRACTION * melting_point_K if melting_point_K else FALLBACK_HIGHEST_K
-    step = (top - LOWEST_K) / (STEPS_K - 1)
-    found = sorted({round(LOWEST_K + k * step, -1) for k in range(STEPS_K)})
-    what = f"{HIGHEST_FRACTION:g} of the mean melting point" if melting_point_K else f"{top:g} K"
-    return found, f"from {LOWEST_K:g} K to {what}: an expansion on a lattice knows no liquid"
 
 
 def _own_structures(files: list[Path], elements: list[str]) -> list[dict[str, Any]]:

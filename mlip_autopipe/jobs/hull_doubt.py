@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from mlip_autopipe.jobs.hull_search import RelaxedCandidates
     from mlip_autopipe.schemas.system import PhaseDiagramSettings
 
-SAME_ENERGY_eV = 1e-3
-SAME_VOLUME = 0.01
+WHOLE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,8 @@ class HullDoubt:
     hull, hulls
         Of the kept ones, places as in `kept`.
     wanted
-        Candidates whose labels would settle most, the best first; none when everything is settled.
+        Candidates whose labels would settle most, the best first, then some at random; none when everything is
+        settled.
     """
 
     energies: CandidateEnergies
@@ -84,7 +84,10 @@ def doubt(
     hull = convex_hull(fractions, energies.energies_eV[kept])
     hulls = sample_hulls(fractions, samples)
     asked = energies.labelled[kept] | np.isin(kept, list(given_up))
-    needs = ~asked & (hulls.probability_stable > settings.target_probability)
+    near = ~asked & (hull.e_above_hull_eV_per_atom < settings.window_eV_per_atom / 2)
+    # all energies are measured from the elements, and their labels cost little
+    needs = near & (fractions.max(axis=1) > 1 - WHOLE)
+    needs |= ~asked & (hulls.probability_stable > settings.target_probability)
     needs[hull.vertices] |= ~asked[hull.vertices]
     wanted: list[int] = []
     if needs.any():
@@ -92,6 +95,10 @@ def doubt(
         # equal values, for example of what no sample has shown deep: the more probable first
         order = np.lexsort((-hulls.probability_stable, -values))
         wanted = [int(kept[k]) for k in order if needs[k]][: settings.labels_per_round]
+        # some at random: they tell how wrong the potential is where it believes to know
+        rng = np.random.default_rng((settings.seed, int(energies.labelled.sum())))
+        others = np.flatnonzero(near & ~needs)
+        wanted += [int(kept[k]) for k in rng.permutation(others)[: settings.audits_per_round]]
     return HullDoubt(energies, kept, same_as, hull, hulls, wanted)
 
 

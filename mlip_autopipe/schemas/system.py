@@ -121,8 +121,11 @@ class PhaseDiagramSettings(StrictModel):
     samples: int = Field(ge=100, description="Hulls from samples of the energies.")
     target_probability: float = Field(gt=0, lt=0.5, description="Of being stable, that may be left without a label.")
     labels_per_round: int = Field(ge=1, description="Candidates that are labelled before the potential learns again.")
+    audits_per_round: int = Field(ge=0, description="Candidates near the hull that are labelled at random beside them.")
     max_rounds: int = Field(ge=0, description="Of labels for the hull.")
-    temperatures_K: list[float] = Field(description="Of the T-x diagram; empty: none is made.")
+    temperatures_K: list[float] | None = Field(
+        description="Of the T-x diagram; None: from below to above its transitions; empty: none is made."
+    )
     monte_carlo_sites: int = Field(ge=16, description="Least number of sites in the cell of the Monte Carlo runs.")
     seed: int = Field(ge=0)
 
