@@ -222,7 +222,7 @@ def _show(document: Document) -> None:
             one["formula"],
             _milli(one["formation_energy_eV_per_atom"], one["formation_energy_stderr_eV_per_atom"]),
             _milli(one["e_above_hull_eV_per_atom"], one["e_above_hull_stderr_eV_per_atom"]),
-            f"{one['probability_stable']:.0%}",
+            _percent(one["probability_stable"]),
             "" if one["stable"] else " + ".join(f"{p['fraction']:.2f} of {p['entry']}" for p in one["decomposition"]),
         )
     console.print(table)
@@ -234,6 +234,15 @@ def _show(document: Document) -> None:
 
 def _above(entry: Document) -> float:
     return float(entry["e_above_hull_eV_per_atom"])
+
+
+def _percent(probability: float) -> str:
+    """Write a probability; what is neither certain nor impossible is not rounded to it."""
+    if 0 < probability < 0.01:
+        return "< 1 %"
+    if 0.99 < probability < 1:
+        return "> 99 %"
+    return f"{100 * probability:.0f} %"
 
 
 def _milli(value_eV: float, stderr_eV: float | None) -> str:

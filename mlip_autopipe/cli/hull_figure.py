@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 COLOURS: Final = "viridis"
 UNLIKELY: Final = 0.005
 """Entries with a lower probability are drawn in grey: colours are for what may be stable."""
-LABELS: Final = 30
+MAX_LABELS: Final = 50
 _GREY: Final = "#b8b8b8"
 _HEIGHT: Final = np.sqrt(3) / 2
 
@@ -79,15 +79,7 @@ def _draw_binary(axes: Any, document: Document) -> Any:
     if errors.any():
         axes.errorbar(x, energies, errors, fmt="none", ecolor=_GREY, elinewidth=0.8, capsize=1.5, zorder=1)
     points = _scatter(axes, x, energies, probabilities)
-    for k in corners[:LABELS]:
-        axes.annotate(
-            document["entries"][k]["formula"],
-            (x[k], energies[k]),
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha="center",
-            fontsize="small",
-        )
+    _label(axes, document, np.column_stack([x, energies]), -13)
     axes.set(
         xlabel=f"atomic fraction of {second} in {first}-{second}",
         ylabel="formation energy (eV/atom)",
@@ -104,16 +96,7 @@ def _draw_ternary(axes: Any, document: Document) -> Any:
         ends = places[region["entries"]]
         axes.plot(ends[:, 0], ends[:, 1], "-", c="k", lw=0.8, zorder=1)
     points = _scatter(axes, places[:, 0], places[:, 1], probabilities)
-    corners = document["hull_vertices"]
-    for k in corners[:LABELS]:
-        axes.annotate(
-            document["entries"][k]["formula"],
-            places[k],
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize="small",
-        )
+    _label(axes, document, places, 7)
     axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, _HEIGHT + 0.08), aspect="equal")
     axes.set_axis_off()
     return points
@@ -134,6 +117,24 @@ def _scatter(axes: Any, x: FloatArray, y: FloatArray, probabilities: FloatArray)
         linewidths=0.6,
         zorder=3,
     )
+
+
+def _label(axes: Any, document: Document, places: FloatArray, offset: int) -> None:
+    """Write the formulas of vertices, unless there are so many that nobody could read them."""
+    from matplotlib.patheffects import withStroke
+
+    corners = document["hull_vertices"]
+    for k in corners if len(corners) <= MAX_LABELS else ():
+        axes.annotate(
+            document["entries"][k]["formula"],
+            places[k],
+            xytext=(0, offset),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+            path_effects=[withStroke(linewidth=2, foreground="w")],
+            zorder=4,
+        )
 
 
 def _binary_traces(go: Any, document: Document) -> list[Any]:
