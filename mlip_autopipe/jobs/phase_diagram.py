@@ -66,30 +66,62 @@ def settle_hull(run_id: str, batches: list[Any]) -> Response[Any]:
     batches
         Outputs of `relax_candidates`; only make this job wait for them.
     """
-    from mlip_autopipe.jobs.hull_doubt import doubt
-    from mlip_autopipe.jobs.hull_energies import candidate_energies
-    from mlip_autopipe.jobs.hull_relearning import finished_labels, learn_candidates
+    from mlip_autopipe.jobs.hull_relearning import learn_candidates
     from mlip_autopipe.jobs.hull_search import HullSearch
     from mlip_autopipe.jobs.learn import next_job
+    from mlip_autopipe.jobs.phase_diagram_document import settled_hull
 
     store = current_store()
     search = HullSearch(store, run_id)
-    relaxed = search.relaxed()
-    labels, given_up = finished_labels(store, search)
-    found = doubt(relaxed, candidate_energies(search, relaxed, labels), search.settings, given_up)
+    relaxed, found, _ = settled_hull(store, search)
     if (state := learn_candidates(store, search, relaxed, found)) is not None:
         return Response(replace=next_job(state, FINISH, 0))
-    return Response(replace=_followed_by([], conclude_phase_diagram(run_id), "phase diagram"))
+    jobs: list[Job] = []
+    if search.settings.temperatures_K != []:
+        one = alloy_temperature(run_id)
+        one.name = "hull: temperature"
+        jobs.append(one)
+    after = conclude_phase_diagram(run_id, [one.output for one in jobs])
+    return Response(replace=_followed_by(jobs, after, "phase diagram"))
 
 
-@job(config=STORE_EXPOSED, output_schema=PhaseDiagramDocument)
-def conclude_phase_diagram(run_id: str) -> PhaseDiagramDocument:
-    """Add temperature where the alloys stay on one lattice, and write the property document.
+@job(config=STORE_EXPOSED)
+def alloy_temperature(run_id: str) -> str:
+    """Expand the energies on the lattice of the stable alloys and run Monte Carlo.
 
     Parameters
     ----------
     run_id
         A run whose hull is settled, or whose budget is spent.
+
+    Returns
+    -------
+    str
+        ``done``; the diagram, or why there is none, is in the JobStore.
+    """
+    from mlip_autopipe.jobs.alloy_temperature import add_temperature
+    from mlip_autopipe.jobs.context import cores_of_this_job
+    from mlip_autopipe.jobs.hull_search import HullSearch
+    from mlip_autopipe.jobs.phase_diagram_document import flags_of, settled_hull
+
+    store = current_store()
+    search = HullSearch(store, run_id)
+    relaxed, found, _ = settled_hull(store, search)
+    _, fits = flags_of(search, relaxed, found)
+    add_temperature(search, found, fits, threads=cores_of_this_job())
+    return "done"
+
+
+@job(config=STORE_EXPOSED, output_schema=PhaseDiagramDocument)
+def conclude_phase_diagram(run_id: str, temperature: list[Any]) -> PhaseDiagramDocument:
+    """Write the property document.
+
+    Parameters
+    ----------
+    run_id
+        A run whose hull is settled, or whose budget is spent.
+    temperature
+        Output of `alloy_temperature`; only makes this job wait for it.
     """
     from mlip_autopipe.jobs.hull_search import HullSearch
     from mlip_autopipe.jobs.phase_diagram_document import build_phase_diagram_document

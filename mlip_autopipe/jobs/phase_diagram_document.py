@@ -43,14 +43,12 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
 
     system, settings, progress = search.system, search.settings, search.progress()
     otf = search.records.learned()
-    relaxed = search.relaxed()
-    labels, given_up = finished_labels(store, search)
-    found = doubt(relaxed, candidate_energies(search, relaxed, labels), settings, given_up)
-    flags, fits = _flags(search, relaxed, found)
+    relaxed, found, given_up = settled_hull(store, search)
+    flags, _ = flags_of(search, relaxed, found)
     order = np.argsort(found.hull.e_above_hull_eV_per_atom, kind="stable")[:MOST_ENTRIES]
     places = {int(found.kept[k]): place for place, k in enumerate(order)}
     entries = [_entry(search, relaxed, found, int(k), flags) for k in order]
-    temperature, warned = temperature_part(search, relaxed, found, fits)
+    temperature, warned = temperature_part(search)
     gates = [_stated_errors_hold(found)]
     missing = [*otf.missing, *_missing(search, found)]
     passed = all(gate.passed for gate in gates)
@@ -77,6 +75,13 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
         warnings=list(dict.fromkeys([*system.warnings, *otf.warnings, *_warnings(entries, given_up), *warned])),
         provenance=provenance(system, otf.label_ids, LabelStore(store), otf=otf),
     )
+
+
+def settled_hull(store: JobStore, search: HullSearch) -> tuple[RelaxedCandidates, HullDoubt, set[int]]:
+    """Return the relaxed candidates, their hull, and those whose label could not be computed."""
+    relaxed = search.relaxed()
+    labels, given_up = finished_labels(store, search)
+    return relaxed, doubt(relaxed, candidate_energies(search, relaxed, labels), search.settings, given_up), given_up
 
 
 def _entry(
@@ -106,7 +111,9 @@ def _entry(
     )
 
 
-def _flags(search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt) -> tuple[dict[int, list[str]], list[int]]:
+def flags_of(
+    search: HullSearch, relaxed: RelaxedCandidates, found: HullDoubt
+) -> tuple[dict[int, list[str]], list[int]]:
     """Return what is to be said of candidates, and those that still sit on their parent lattice."""
     from mlip_autopipe.analysis.parent_lattice import judge_relaxation
 
