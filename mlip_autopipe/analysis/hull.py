@@ -34,7 +34,7 @@ _INSIDE: Final = 1e-9
 _TILE: Final = 2**15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hull:
     """The lower convex hull of N entries over d elements.
 
@@ -89,6 +89,8 @@ def convex_hull(fractions: ArrayLike, energies_eV_per_atom: ArrayLike) -> Hull:
     """
     compositions = Compositions.of(fractions)
     energies = checked_energies(energies_eV_per_atom, len(compositions.fractions))
+    if energies.ndim != 1:
+        raise InvalidInputError(f"energies have the shape {energies.shape}; `sample_hulls` takes more than one set")
     tolerance = rounding_tolerance_eV(energies)
     first = compositions.lowest_entries(energies)
     references = energies[first[compositions.pure]]
@@ -117,7 +119,7 @@ def convex_hull(fractions: ArrayLike, energies_eV_per_atom: ArrayLike) -> Hull:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compositions:
     """Entries grouped by composition.
 
@@ -190,7 +192,7 @@ class Compositions:
         return order[self._starts]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Facets:
     """Simplices of a lower hull, in terms of compositions.
 
@@ -285,17 +287,12 @@ def checked_energies(energies_eV: ArrayLike, n_entries: int) -> FloatArray:
 
 def _qhull(x: FloatArray, energies: FloatArray) -> tuple[IntArray, IntArray]:
     """Return the simplices of the lower side, and the corners of neighbours among them that lie in one plane."""
-    from scipy.spatial import ConvexHull, QhullError
-
     top = len(x)
     scaled = energies - energies.max()
     scaled /= -scaled.min() or 1.0
     # a point above all gives the body its full dimension, and hardly anything but the lower side is without it
     peak = np.append(x[:, 1:].mean(axis=0), 1.0)
-    try:
-        hull: Any = ConvexHull(np.vstack([np.column_stack([x[:, 1:], scaled]), peak]))
-    except QhullError as error:
-        raise AnalysisError(f"Qhull found no hull of these entries ({str(error).splitlines()[0]})") from None
+    hull = _body(np.vstack([np.column_stack([x[:, 1:], scaled]), peak]))
     planes = hull.equations
     lower = (hull.simplices != top).all(axis=1) & (planes[:, -2] < 0)
     lower[lower] = _has_volume(x[hull.simplices[lower]])
@@ -303,6 +300,19 @@ def _qhull(x: FloatArray, energies: FloatArray) -> tuple[IntArray, IntArray]:
     near = hull.neighbors[lower]
     alike = lower[near] & (abs(planes[near] - planes[lower, None]).max(axis=2) < _COPLANAR)
     return simplices, np.unique(simplices[alike.any(axis=1)])
+
+
+def _body(points: FloatArray) -> Any:
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        return ConvexHull(points)
+    except QhullError:
+        # many points of one plane in four dimensions and more: moved by some 1e-11, no two facets are coplanar
+        try:
+            return ConvexHull(points, qhull_options="QJ")
+        except QhullError as error:
+            raise AnalysisError(f"Qhull found no hull of these entries ({str(error).splitlines()[0]})") from None
 
 
 def _has_volume(corners: FloatArray) -> NDArray[np.bool_]:
@@ -323,7 +333,8 @@ def _without_ties(
         link = np.unique(simplices[(simplices == corner).any(axis=1)])
         link = link[link != corner]
         around = _facets(x[link], energies[link], _qhull(x[link], energies[link])[0])
-        tied[corner] = energies[corner] >= around.values(x[[corner]], energies[link])[0] - tolerance_eV
+        at_corner = around.values(x[[corner]], energies[link])[0]
+        tied[corner] = energies[corner] >= at_corner - tolerance_eV
     for _ in range(2):
         if not tied.any():
             return simplices

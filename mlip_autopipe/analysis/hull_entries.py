@@ -25,7 +25,7 @@ STDERR_KEY: Final = "energy_stderr_eV"
 COLUMNS: Final = ("formula", "energy_eV", STDERR_KEY)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One energy.
 
@@ -56,7 +56,7 @@ class Entry:
         return sum(self.amounts.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HullEntries:
     """N entries over d elements.
 

@@ -27,7 +27,7 @@ _BLOCK: Final = 64
 _ROUNDING: Final = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HullSamples:
     """What S hulls of the same N entries say together.
 

@@ -52,7 +52,7 @@ def test_blocks_are_as_good_as_an_array():
 
 def test_one_compound_has_the_probability_of_the_normal_distribution():
     """Stable with P(E < 0); the mean above the hull is that of the part of a normal distribution above zero."""
-    mean, stderr, n = 0.004, 0.01, 6000
+    mean, stderr, n = 0.004, 0.01, 4000
     found = sample_hulls(COMPOUND, independent_samples([0, 0, mean], [0, 0, stderr], n))
     z = mean / stderr
     exact = norm.cdf(-z)
@@ -61,23 +61,23 @@ def test_one_compound_has_the_probability_of_the_normal_distribution():
     assert found.probability_stderr[2] == pytest.approx(np.sqrt(exact * (1 - exact) / n), rel=0.05)
     above = stderr * norm.pdf(z) + mean * norm.cdf(z)
     second = (mean**2 + stderr**2) * norm.cdf(z) + mean * stderr * norm.pdf(z)
-    assert found.e_above_hull_eV_per_atom[2] == pytest.approx(above, rel=0.06)
-    assert found.e_above_hull_stderr_eV_per_atom[2] == pytest.approx(np.sqrt(second - above**2), rel=0.06)
-    assert found.formation_energy_stderr_eV_per_atom[2] == pytest.approx(stderr, rel=0.06)
+    assert found.e_above_hull_eV_per_atom[2] == pytest.approx(above, rel=0.08)
+    assert found.e_above_hull_stderr_eV_per_atom[2] == pytest.approx(np.sqrt(second - above**2), rel=0.08)
+    assert found.formation_energy_stderr_eV_per_atom[2] == pytest.approx(stderr, rel=0.08)
 
 
 def test_two_structures_of_one_composition_share_the_probability():
     """The lower of two is stable: P = Phi(difference / sqrt(s1^2 + s2^2)); the elements' errors have no part in it."""
     x = [*COMPOUND, [0.5, 0.5]]
     energies, stderrs = [-3, -4, -4.5, -4.494], [0.02, 0.02, 0.006, 0.008]
-    n = 6000
+    n = 4000
     found = sample_hulls(x, independent_samples(energies, stderrs, n, seed=3))
     exact = norm.cdf(0.006 / 0.01)
     assert abs(found.probability_stable[2] - exact) < 4 * np.sqrt(exact * (1 - exact) / n)
     assert found.probability_stable[2] + found.probability_stable[3] == pytest.approx(1)
     # of the compound and half of each element
     total = np.sqrt(0.006**2 + 2 * 0.01**2)
-    assert found.formation_energy_stderr_eV_per_atom[2] == pytest.approx(total, rel=0.06)
+    assert found.formation_energy_stderr_eV_per_atom[2] == pytest.approx(total, rel=0.08)
 
 
 def test_an_error_in_common_is_no_doubt():
@@ -125,7 +125,7 @@ def test_stated_probabilities_hold(d):
 
 def test_a_label_settles_what_it_may_change():
     """One compound in doubt: its expected depth below the elements, the mean of the part below zero."""
-    mean, stderr, n = 0.004, 0.01, 6000
+    mean, stderr, n = 0.004, 0.01, 4000
     samples = np.concatenate(list(independent_samples([0, 0, mean], [0, 0, stderr], n)))
     hulls = sample_hulls(COMPOUND, samples)
     values = settles(COMPOUND, samples, hulls, [True, True, False])

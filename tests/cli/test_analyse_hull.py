@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def by_hand(tmp_path, text):
 def test_totals_of_formulas_by_hand(tmp_path, invoke):
     """Au4Cu12 is 16 atoms: -58.4 eV is -0.225 eV/atom from the elements, and its error 0.01 eV/atom."""
     text = "formula,energy_eV,energy_stderr_eV\nAu,-3.2,\nCu2,-7,0\nAu4Cu12,-58.4,0.16\nAuCu,-6.9,0.02\nAu,-3.1,0\n"
-    outcome = invoke("analyse", "hull", by_hand(tmp_path, text), "--json", "--samples", 4000)
+    outcome = invoke("analyse", "hull", by_hand(tmp_path, text), "--json", "--samples", 1000)
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert [one["formula"] for one in document["entries"]] == ["Au", "Cu2", "Au4Cu12", "AuCu", "Au"]
@@ -81,9 +82,12 @@ def test_totals_of_formulas_by_hand(tmp_path, invoke):
 def test_an_error_bar_makes_a_probability(tmp_path, invoke):
     """2 meV below the tie line of the elements with an error of 4 meV: stable with Phi(0.5) = 0.69."""
     path = by_hand(tmp_path, "formula,energy_eV,energy_stderr_eV\nAl,0,0\nNi,0,0\nAlNi,-0.004,0.008\n")
-    found = [json.loads(invoke("analyse", "hull", path, "--json", *more).out) for more in ((), ("--seed", 1), ())]
+    found = [
+        json.loads(invoke("analyse", "hull", path, "--json", "--samples", 800, *more).out)
+        for more in ((), ("--seed", 1), ())
+    ]
     probabilities = [one["entries"][2]["probability_stable"] for one in found]
-    assert probabilities == pytest.approx([0.6915] * 3, abs=0.04)
+    assert probabilities == pytest.approx([0.6915] * 3, abs=0.06)
     assert probabilities[0] == probabilities[2] != probabilities[1]
 
 
@@ -106,7 +110,8 @@ def test_files_and_pymatgen(d, table, invoke, tmp_path):
     assert [one["e_above_hull_eV_per_atom"] for one in document["entries"]] == pytest.approx(
         [diagram.get_e_above_hull(one) for one in entries], abs=1e-10
     )
-    assert {entries.index(one) for one in diagram.stable_entries} == set(document["hull_vertices"])
+    place = {id(one): k for k, one in enumerate(entries)}
+    assert {place[id(one)] for one in diagram.stable_entries} == set(document["hull_vertices"])
 
     rows = list(csv.DictReader(io.StringIO((out / "hull.csv").read_text())))
     assert [float(one["probability_stable"]) for one in rows] == [
@@ -219,6 +224,14 @@ def test_the_page_holds_every_entry_and_needs_no_network(d, table):
         assert len(lines["x"]) == len(document["hull_vertices"])
     else:
         assert len(lines["a"]) == 3 * len(document["two_phase_regions"])
+
+
+def test_without_plotly_there_is_no_page_and_it_is_said(table, invoke, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    outcome = invoke("analyse", "hull", table(2), "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES | {"hull.png"}
+    assert "hull.html needs plotly (pip install plotly)" in outcome.out.replace("\n", " ")
 
 
 def test_only_elements_can_be_drawn(tmp_path):
