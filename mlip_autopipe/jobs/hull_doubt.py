@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.system import PhaseDiagramSettings
 
 WHOLE = 1e-9
+SURE_eV = 5e-4
+"""Per atom: a label that leaves more is made again where the potential has relaxed the candidate since."""
+MOST_LABELS = 4
+"""Of one candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +87,15 @@ def doubt(
     fractions, samples = energies.fractions[kept], energies.samples_eV[:, kept]
     hull = convex_hull(fractions, energies.energies_eV[kept])
     hulls = sample_hulls(fractions, samples)
-    asked = energies.labelled[kept] | np.isin(kept, list(given_up))
+    sure = (energies.label_error_eV[kept] < SURE_eV) | (energies.times_labelled[kept] >= MOST_LABELS)
+    asked = (energies.labelled[kept] & sure) | np.isin(kept, list(given_up))
     near = ~asked & (hull.e_above_hull_eV_per_atom < settings.window_eV_per_atom / 2)
     # all energies are measured from the elements, and their labels cost little
     needs = near & (fractions.max(axis=1) > 1 - WHOLE)
-    needs |= ~asked & (hulls.probability_stable > settings.target_probability)
+    probability, labelled = hulls.probability_stable, energies.labelled[kept]
+    needs |= ~asked & (probability > settings.target_probability)
     needs[hull.vertices] |= ~asked[hull.vertices]
+    needs &= ~labelled | (probability < 1 - settings.target_probability)  # what is sure needs no better label
     wanted: list[int] = []
     if needs.any():
         values = settles(fractions, samples, hulls, asked)

@@ -1,8 +1,11 @@
 """Energies of candidates with what is known of their errors: from labels where there are any, else from the potential.
 
 A labelled candidate has its label's energy, carried from the geometry of the label to that of today by the potential's
-difference. All others have the potential's, and samples of it, widened by what labels have shown: the ratio of the
-errors of candidates' labels, predicted before they were learned, to what the samples said of them.
+difference. The reference would relax it further where the label has forces and stress: what is left of that is its
+error, and a candidate in doubt whose error is large is labelled again where the potential has relaxed it since.
+
+All others have the potential's energy, and samples of it, widened by what labels have shown: the ratio of the errors of
+candidates' labels, predicted before they were learned, to what the samples said of them.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mlip_autopipe.learning.towards_reference import relaxation_gain_eV
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -45,6 +50,10 @@ class CandidateEnergies:
         (S, N) per atom.
     labelled
         (N,) whether the energy is that of the reference.
+    label_error_eV
+        (N,) per atom, of labelled ones; infinite for others.
+    times_labelled
+        (N,).
     stated_eV
         (N,) spread of the potential's samples before it is widened.
     widening
@@ -59,6 +68,8 @@ class CandidateEnergies:
     energies_eV: FloatArray
     samples_eV: FloatArray
     labelled: NDArray[np.bool_]
+    label_error_eV: FloatArray
+    times_labelled: NDArray[np.int64]
     stated_eV: FloatArray
     widening: float
     fresh: FloatArray
@@ -66,7 +77,7 @@ class CandidateEnergies:
 
 
 def candidate_energies(
-    search: HullSearch, relaxed: RelaxedCandidates, labels: Mapping[int, ReferenceLabel]
+    search: HullSearch, relaxed: RelaxedCandidates, labels: Sequence[ReferenceLabel | None]
 ) -> CandidateEnergies:
     """Return energies and samples of all candidates.
 
@@ -77,7 +88,7 @@ def candidate_energies(
     relaxed
         The candidates today.
     labels
-        Finished labels by candidate.
+        Of `HullProgress.labels`, in their order; None where there is none.
     """
     from mlip_autopipe.potentials.dataset import atoms_of
 
@@ -94,24 +105,35 @@ def candidate_energies(
     factor = widening(fresh)
     samples = np.where(known, energies, 0.0) + factor * changes
     rng = np.random.default_rng((settings.seed, n))
-    for k, label in labels.items():
-        if not known[k] or label.energy_eV is None:
+    errors, times, label_ids = np.full(n, np.inf), np.zeros(n, dtype=np.int64), {}
+    best: dict[int, tuple[float, float]] = {}
+    for asked, label in zip(progress.labels, labels, strict=True):
+        k = asked.candidate
+        if label is None or label.energy_eV is None or not known[k]:
             continue
+        times[k] += 1
         atoms = atoms_of(label.structure)
-        carried = energies[k] - search.potential.predict(atoms).energy_eV / len(atoms)
-        energies[k] = label.energy_eV / len(atoms) + carried
-        error = np.hypot(CARRYING_ERROR * carried, LEAST_ERROR_eV)
-        samples[:, k] = energies[k] + rng.normal(0.0, error, settings.samples)
+        carried = float(energies[k] - search.potential.predict(atoms).energy_eV / len(atoms))
+        left = max(0.0, relaxation_gain_eV(label) + carried)
+        error = float(np.sqrt((CARRYING_ERROR * carried) ** 2 + left**2 + LEAST_ERROR_eV**2))
+        if error < errors[k]:
+            errors[k], label_ids[k] = error, label.label_id
+            best[k] = label.energy_eV / len(atoms) + carried, error
+    for k, (energy, error) in best.items():
+        energies[k] = energy
+        samples[:, k] = energy + rng.normal(0.0, error, settings.samples)
     samples[:, ~known] = np.inf
     return CandidateEnergies(
         fractions=fractions_of(relaxed, settings.elements),
         energies_eV=energies,
         samples_eV=samples,
-        labelled=np.isin(np.arange(n), list(labels)),
+        labelled=np.isfinite(errors),
+        label_error_eV=errors,
+        times_labelled=times,
         stated_eV=stated,
         widening=factor,
         fresh=fresh,
-        label_ids={k: label.label_id for k, label in labels.items()},
+        label_ids=label_ids,
     )
 
 
@@ -135,10 +157,9 @@ def fractions_of(relaxed: RelaxedCandidates, elements: list[str]) -> FloatArray:
     return np.array([[float((one.numbers == z).mean()) for z in numbers] for one in relaxed.structures])
 
 
-def _fresh_errors(progress: HullProgress, labels: Mapping[int, ReferenceLabel]) -> FloatArray:
+def _fresh_errors(progress: HullProgress, labels: Sequence[ReferenceLabel | None]) -> FloatArray:
     found = []
-    for one in progress.labels:
-        label = labels.get(one.candidate)
+    for one, label in zip(progress.labels, labels, strict=True):
         if label is not None and label.energy_eV is not None:
             error = one.predicted_eV_per_atom - label.energy_eV / len(one.structure["numbers"])
             found.append((error, one.stated_eV_per_atom))

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.label import ReferenceLabel
     from mlip_autopipe.schemas.otf import LearningState
 
+FIRST_WEIGHT = 10.0
+"""Of a candidate's first label: its stress counts beside thousands of forces of hot frames."""
 
-def finished_labels(store: JobStore, search: HullSearch) -> tuple[dict[int, ReferenceLabel], set[int]]:
-    """Return the labels of candidates that are done, and the candidates whose label failed or was not affordable."""
+
+def finished_labels(store: JobStore, search: HullSearch) -> tuple[list[ReferenceLabel | None], set[int]]:
+    """Return the labels that were asked for, None where there is none (yet), and the candidates whose label failed."""
     from mlip_autopipe.jobs.labelling import labeller
     from mlip_autopipe.potentials.dataset import atoms_of
 
-    done: dict[int, ReferenceLabel] = {}
+    done: list[ReferenceLabel | None] = []
     given_up: set[int] = set()
     asked = search.progress().labels
     if not asked:
@@ -33,11 +36,10 @@ def finished_labels(store: JobStore, search: HullSearch) -> tuple[dict[int, Refe
     with labeller(store, search.system) as labels:
         for one in asked:
             found = labels.find(atoms_of(one.structure))
-            if found.state == "done" and found.label is not None:
-                done[one.candidate] = found.label
-            elif found.state == "failed":
+            done.append(found.label if found.state == "done" else None)
+            if found.state == "failed":
                 given_up.add(one.candidate)
-    return done, given_up - set(done)
+    return done, given_up
 
 
 def learn_candidates(
@@ -71,6 +73,8 @@ def learn_candidates(
             relaxed.structures[k],
             "property",
             f"{search.candidates.names[k]}, stable with probability {found.probabilities[k]:.2f}",
+            # the first label moves the fit by what it says of energies; where its stress was not believed, it must be
+            stress_weight=search.otf.property_stress_weight if found.energies.times_labelled[k] else FIRST_WEIGHT,
         )
         for k in found.wanted
     ]
@@ -88,7 +92,7 @@ def learn_candidates(
                 "rounds": progress.rounds + 1,
                 "sent_back": search.potential_sha256,
                 "labels": [
-                    *(one for one in progress.labels if one.candidate not in found.wanted),
+                    *progress.labels,
                     *(
                         HullLabel(
                             candidate=k,

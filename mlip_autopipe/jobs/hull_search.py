@@ -14,13 +14,18 @@ from mlip_autopipe.learning.candidate_target import PhaseCandidates, candidates_
 from mlip_autopipe.schemas.phase_diagram import HullProgress, RelaxedBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ase import Atoms
     from jobflow import JobStore
     from numpy.typing import NDArray
 
+    from mlip_autopipe.schemas.label import ReferenceLabel
     from mlip_autopipe.schemas.system import PhaseDiagramSettings
 
 PROGRESS = "hull_progress"
+TO_FOLLOW_eV = 2e-4
+"""Per atom, that the reference would gain beyond the potential's minimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +109,18 @@ class HullSearch(Production):
         found = self.records.find(_batch_name(number))
         return None if found is None else RelaxedBatch.model_validate(found)
 
-    def relax(self, number: int) -> None:
-        """Relax a batch by the newest potential, starting from where the one before left it, and store it whole."""
+    def relax(self, number: int, labels: Mapping[int, ReferenceLabel]) -> None:
+        """Relax a batch by the newest potential, starting from where the one before left it, and store it whole.
+
+        Parameters
+        ----------
+        number
+            Of the batch.
+        labels
+            The newest by candidate: where one shows that the reference would relax it further, that is followed.
+        """
         from mlip_autopipe.learning.batch_relaxation import relax_structures
+        from mlip_autopipe.learning.towards_reference import bias_of, relaxation_gain_eV
 
         before = self.batch(number)
         if before is not None and before.potential_sha256 == self.potential_sha256:
@@ -124,7 +138,13 @@ class HullSearch(Production):
             structures[place] if np.isfinite(energies[place]) else self.candidates.structures[members[place]]
             for place in wanted
         ]
-        for place, found in zip(wanted, relax_structures(starts, self.potential), strict=True):
+        biases = [
+            bias_of(label, self.potential)
+            if (label := labels.get(members[place])) is not None and relaxation_gain_eV(label) > TO_FOLLOW_eV
+            else None
+            for place in wanted
+        ]
+        for place, found in zip(wanted, relax_structures(starts, self.potential, biases=biases), strict=True):
             structures[place], energies[place], converged[place] = found.atoms, found.energy_eV, found.converged
         current = np.isin(np.arange(len(members)), wanted)
         data = pack_structures(structures, {"energies_eV": energies, "converged": converged, "current": current})

@@ -49,9 +49,15 @@ def relax_candidates(run_id: str, batch: int) -> str:
     str
         ``done``; the structures are in the JobStore.
     """
+    from mlip_autopipe.jobs.hull_relearning import finished_labels
     from mlip_autopipe.jobs.hull_search import HullSearch
 
-    HullSearch(current_store(), run_id).relax(batch)
+    store = current_store()
+    search = HullSearch(store, run_id)
+    labels, _ = finished_labels(store, search)
+    asked = search.progress().labels
+    newest = {one.candidate: label for one, label in zip(asked, labels, strict=True) if label is not None}
+    search.relax(batch, newest)
     return "done"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mlip_autopipe.errors import AutoPipeError
+from mlip_autopipe.learning.towards_reference import Bias, BiasedCalculator
 from mlip_autopipe.reference.relax import relax_cell
 from mlip_autopipe.schemas.system import RelaxationSettings
 
@@ -47,7 +49,10 @@ class Relaxed:
 
 
 def relax_structures(
-    structures: Iterable[Atoms], force_field: ForceField, settings: RelaxationSettings = SETTINGS
+    structures: Iterable[Atoms],
+    force_field: ForceField,
+    settings: RelaxationSettings = SETTINGS,
+    biases: Iterable[Bias | None] = (),
 ) -> Iterator[Relaxed]:
     """Yield each structure relaxed, cell and ions; one that cannot be computed is said to be so.
 
@@ -59,11 +64,19 @@ def relax_structures(
         Moves them.
     settings
         Thresholds.
+    biases
+        By structure, None and missing ones: no bias. A biased structure starts from the label that the bias comes from,
+        and relaxes to where that says that the reference's minimum is; its energy is the force field's there. One that
+        does not get there relaxes without.
     """
     calculator = force_field.calculator()
-    for start in structures:
+    for start, bias in zip(structures, chain(biases, repeat(None)), strict=False):
         try:
-            found = relax_cell(start, calculator, settings)
+            found = None
+            if bias is not None:
+                found = relax_cell(bias.start, BiasedCalculator(calculator, bias), settings)
+            if found is None or not found.converged:
+                found = relax_cell(start, calculator, settings)
         except (AutoPipeError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             yield Relaxed(start.copy(), float("nan"), False, 0, f"{type(error).__name__}: {error}")
             continue

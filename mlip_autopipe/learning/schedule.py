@@ -28,9 +28,7 @@ def is_done(walker: Walker, settings: OTFSettings) -> bool:
     return walker.temperature_index >= len(settings.temperatures_K)
 
 
-def after_audits(
-    walkers: Sequence[Walker], audits: dict[int, FreshError], settings: OTFSettings
-) -> list[Walker]:
+def after_audits(walkers: Sequence[Walker], audits: dict[int, FreshError], settings: OTFSettings) -> list[Walker]:
     """Return the walkers after a training.
 
     A walker that has reached the end of its segment has been audited; an audit whose error is within the target passes.
