@@ -96,7 +96,7 @@ def candidate_energies(
     sizes = relaxed.sizes
     known = np.isfinite(relaxed.energies_eV)
     energies = np.where(known, relaxed.energies_eV / sizes, np.inf)
-    n, places = len(sizes), np.flatnonzero(known & relaxed.current)
+    n, places = len(sizes), np.flatnonzero(known)
     drawn = search.potential.draw_energies([relaxed.structures[k] for k in places], settings.samples, settings.seed)
     changes = np.zeros((settings.samples, n))
     changes[:, places] = drawn / sizes[places]

@@ -37,17 +37,14 @@ class RelaxedCandidates:
     structures
         (N,).
     energies_eV
-        (N,) of their cells; not a number where nothing could be computed.
+        (N,) of their cells by the newest potential; not a number where nothing could be computed.
     converged
-        (N,).
-    current
-        (N,) whether by the newest potential; the others are too far above the hull to be relaxed again.
+        (N,) by a potential of this run; those far above the hull are not relaxed again by each.
     """
 
     structures: list[Atoms]
     energies_eV: NDArray[np.float64]
     converged: NDArray[np.bool_]
-    current: NDArray[np.bool_]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -127,27 +124,28 @@ class HullSearch(Production):
             return
         members = self.batches()[number]
         dropped = set(self.progress().dropped)
-        if before is None:
-            structures = [self.candidates.structures[k] for k in members]
-            energies, converged = np.full(len(members), np.nan), np.zeros(len(members), dtype=bool)
-        else:
-            structures, more = unpack_structures(self.blobs.get(before.relaxed_sha256))
-            energies, converged = more["energies_eV"], more["converged"]
+        structures = [self.candidates.structures[k] for k in members]
+        energies = np.array([self._energy_eV(one) for one in structures])
+        converged = np.zeros(len(members), dtype=bool)
+        if before is not None:
+            earlier, more = unpack_structures(self.blobs.get(before.relaxed_sha256))
+            for place, one in enumerate(earlier):
+                # an immature potential may have led it astray: then the newest one says that the start was better
+                energy = self._energy_eV(one)
+                if energy <= energies[place] or not np.isfinite(energies[place]):
+                    structures[place], energies[place] = one, energy
+                    converged[place] = bool(more["converged"][place])
         wanted = [place for place, k in enumerate(members) if k not in dropped]
-        starts = [
-            structures[place] if np.isfinite(energies[place]) else self.candidates.structures[members[place]]
-            for place in wanted
-        ]
         biases = [
             bias_of(label, self.potential)
             if (label := labels.get(members[place])) is not None and relaxation_gain_eV(label) > TO_FOLLOW_eV
             else None
             for place in wanted
         ]
+        starts = [structures[place] for place in wanted]
         for place, found in zip(wanted, relax_structures(starts, self.potential, biases=biases), strict=True):
             structures[place], energies[place], converged[place] = found.atoms, found.energy_eV, found.converged
-        current = np.isin(np.arange(len(members)), wanted)
-        data = pack_structures(structures, {"energies_eV": energies, "converged": converged, "current": current})
+        data = pack_structures(structures, {"energies_eV": energies, "converged": converged})
         document = RelaxedBatch(
             run_id=self.run_id,
             potential_sha256=self.potential_sha256,
@@ -162,7 +160,7 @@ class HullSearch(Production):
     def relaxed(self) -> RelaxedCandidates:
         """Return all candidates as relaxed; every batch has been relaxed once."""
         structures: list[Atoms] = []
-        columns: dict[str, list[NDArray[np.float64]]] = {"energies_eV": [], "converged": [], "current": []}
+        columns: dict[str, list[NDArray[np.float64]]] = {"energies_eV": [], "converged": []}
         for number in range(len(self.batches())):
             batch = self.batch(number)
             assert batch is not None, "all batches are relaxed before anything is concluded"
@@ -170,8 +168,17 @@ class HullSearch(Production):
             structures += found
             for name, values in columns.items():
                 values.append(more[name])
-        energies, converged, current = (np.concatenate(values) for values in columns.values())
-        return RelaxedCandidates(structures, energies, converged.astype(bool), current.astype(bool))
+        energies, converged = (np.concatenate(values) for values in columns.values())
+        return RelaxedCandidates(structures, energies, converged.astype(bool))
+
+    def _energy_eV(self, atoms: Atoms) -> float:
+        """Return the newest potential's energy; not a number where it has none."""
+        from mlip_autopipe.potentials.errors import PredictionError
+
+        try:
+            return self.potential.predict(atoms).energy_eV
+        except PredictionError:
+            return float("nan")
 
 
 def _batch_name(number: int) -> str:
