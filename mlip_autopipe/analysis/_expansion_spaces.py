@@ -18,7 +18,7 @@ _LADDER: Final = ((1,), (2,), (3,), (3, 1), (4, 1), (4, 2), (4, 1, 1), (5, 2, 1)
 _SHELLS: Final = max(step[0] for step in _LADDER)
 _PARAMETERS_PER_STRUCTURE: Final = 0.7
 # Distances within this part of each other are one shell: those of hcp split where c/a is not ideal.
-_SAME_SHELL: Final = 0.05
+_SAME_SHELL: Final = (0.05, 0.02, 0.01, 1e-3)
 
 
 def cluster_space(parent: ParentLattice, elements: Sequence[str], cutoffs_A: Sequence[float]) -> Any:
@@ -97,5 +97,9 @@ def _ends(parent: ParentLattice) -> list[float]:
     shifts = np.array(list(product(range(-4, 5), repeat=3)))
     apart = (parent.basis[:, None] - parent.basis[0] + shifts) @ parent.cell_A
     lengths = np.sort(np.linalg.norm(apart, axis=-1).ravel())[1:]
-    last = np.flatnonzero(np.diff(lengths) > _SAME_SHELL * lengths[:-1])[:_SHELLS]
+    # far shells of hcp lie so near each other that all of them would be one
+    for same in _SAME_SHELL:
+        last = np.flatnonzero(np.diff(lengths) > same * lengths[:-1])[:_SHELLS]
+        if len(last) == _SHELLS:
+            break
     return [float((lengths[k] + lengths[k + 1]) / 2) for k in last]
