@@ -32,6 +32,7 @@ WINDOW: Final = 8
 MAX_DISAGREEMENT_KT: Final = 0.03
 """Largest accepted difference of two walks within a phase, units of kT per site."""
 _BISECTIONS: Final = 3
+_RAISE: Final = 1.1
 _CURVE_POINTS: Final = 40
 _BELOW_eV: Final = 1e-6
 _FINITE_SIZE: Final = 0.01
@@ -85,8 +86,15 @@ class DiagramSlices:
     def consolute_temperature_K(self, highest_K: float) -> ValueWithError | None:
         """Return the top of the miscibility gap between two solutions, with the errors of sampling and size.
 
-        Slices are added between the highest one with a gap and the one above it; none when that lies above `highest_K`.
+        Slices are added: above the highest one while it has a gap, and then between it and the one above.
+
+        Parameters
+        ----------
+        highest_K
+            None is looked for above.
         """
+        while self._miscibility_gap(top := max(self._slices)) and top * _RAISE < highest_K:
+            self.add(top * _RAISE)
         kelvin = sorted(self._slices)
         separated = [t for t in kelvin if self._miscibility_gap(t)]
         if not separated or separated[-1] == kelvin[-1] or separated[-1] > highest_K:

@@ -35,7 +35,11 @@ N_TEMPERATURES: Final = 10
 _RANGE: Final = (0.3, 1.12)
 # Of the mean-field estimate: where hardly an atom is out of place, and where nothing is ordered.
 _COLDEST, _HOTTEST, _RATIO = 0.08, 1.35, 1.06
+# Short-range order can put a miscibility gap higher than the mean field does, though rarely.
+_MEAN_FIELD_MARGIN: Final = 1.5
 _SMALL_SITES: Final = (80, 130)
+# Of a transition's temperature: where the ordered and the disordered phase are compared.
+_BELOW, _ABOVE = (0.86, 0.95), (1.05, 1.16)
 _RANDOM_GRID: Final = np.linspace(0, 1, 21)
 
 
@@ -148,7 +152,7 @@ def calculate_phase_boundaries(
     def transition(k: int) -> tuple[OrderDisorder, HeatedAndCooled]:
         small = _small_cell(expansion, ordered[k], hamiltonian.n_sites)
         found, runs = order_disorder(hamiltonian, ordered[k], grid, small=small, sweeps=sweeps, seed=seeds[k])
-        return found.with_expansion_error(expansion.ordering_energy_relative_error(ordered[k])), runs
+        return found.withexpansion_error(expansion_error(expansion, hamiltonian, found, runs)), runs
 
     transitions = in_threads(transition, len(ordered), n_threads)
     slices: tuple[TemperatureSlice, ...] = ()
@@ -157,10 +161,11 @@ def calculate_phase_boundaries(
         work = DiagramSlices(hamiltonian, ordered, [runs for _, runs in transitions], sweeps=sweeps, seed=seeds[-1])
         kelvin = _default([found for found, _ in transitions], baseline, grid) if wanted is None else wanted
         in_threads(lambda k: work.add(float(kelvin[k])), len(kelvin), n_threads)
-        # mean field makes it too high; without a gap there, what looks like one is order of an unknown kind
-        peak = work.consolute_temperature_K(baseline.critical_temperature_K())
+        # without a gap of the random alloy, what looks like one is order of an unknown kind
+        highest = min(_MEAN_FIELD_MARGIN * baseline.critical_temperature_K(), grid[-1])
+        peak = work.consolute_temperature_K(highest)
         if peak is not None:
-            part = peak.value * expansion.ordering_energy_relative_error()
+            part = peak.value * expansion.relative_error(expansion.mixing_cluster_vector())
             peak = ValueWithError(peak.value, float(np.hypot(peak.stderr, part)))
         slices = work.all()
         gates += [work.walks_agree(), work.no_lower_state()]
@@ -231,6 +236,21 @@ def _cell(expansion: ClusterExpansion, target_sites: int) -> tuple[list[LatticeD
             else "all ground states fit into one cell",
         ),
     )
+
+
+def expansion_error(
+    expansion: ClusterExpansion, hamiltonian: LatticeHamiltonian, found: OrderDisorder, runs: HeatedAndCooled
+) -> float:
+    """Return the relative error of a transition temperature that comes from the parameters of the expansion."""
+    if found.temperature_K is None:
+        return 0.0
+    vectors = []
+    for walk, (low, high) in ((runs.heated, _BELOW), (runs.cooled, _ABOVE)):
+        share = walk.temperatures_K / found.temperature_K.value
+        near = (share > low) & (share < high)
+        kept = walk.snapshots[near if near.any() else [int(np.argmin(np.abs(share - (low + high) / 2)))]]
+        vectors.append(expansion.cluster_vector(hamiltonian, kept.reshape(-1, hamiltonian.n_sites)[::2]))
+    return expansion.relative_error(vectors[1] - vectors[0])
 
 
 def _depth_eV(expansion: ClusterExpansion, state: LatticeDecoration) -> float:
