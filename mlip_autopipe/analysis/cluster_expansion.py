@@ -155,7 +155,7 @@ class ClusterExpansion:
         m = len(self.elements)
         space = self.cluster_space()
         random = random_correlations(space, np.full((1, m), 1 / m), self.elements)[0]
-        return random - random_correlations(space, np.eye(m), self.elements).mean(axis=0)
+        return np.asarray(random - random_correlations(space, np.eye(m), self.elements).mean(axis=0))
 
     def relative_error(self, difference: ArrayLike) -> float:
         """Return the error of an energy difference over itself, from the covariance of the parameters.
@@ -185,8 +185,8 @@ class ClusterExpansion:
         """Check that transition temperatures mean something.
 
         A transition temperature goes as the energy between order and disorder, over an entropy that is nearly known.
-        With energies whose noise is a part r of the ordering energy it was off by r / 2, as claimed by the covariance of
-        the parameters, up to r = 1/4; beyond r = 0.3 by up to two thirds, and the claim was too low
+        With energies whose noise is a part r of the ordering energy it was off by r / 2, as claimed by the covariance
+        of the parameters, up to r = 1/4; beyond r = 0.3 by up to two thirds, and the claim was too low
         (`benchmarks/expansion_noise.py`).
         """
         ratio = self.error_ratio

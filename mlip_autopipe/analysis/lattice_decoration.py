@@ -305,7 +305,10 @@ def _sites_of(atoms: Atoms, parent: ParentLattice, label: str) -> tuple[IntArray
     try:
         ideal, _ = map_structure_to_reference(plain, reference, suppress_warnings=True)
     except ValueError as error:
-        raise InvalidInputError(f"structure {label} does not lie on the parent lattice: {error}") from None
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(
+            f"structure {label} does not lie on the parent lattice, leave it out (icet: {reason})"
+        ) from None
     order = np.argsort(ideal.get_array("IndexMapping"))
     found = _numbered(ideal.cell.array, ideal.get_positions()[order], parent)
     if found is None or len(ideal) != len(atoms):

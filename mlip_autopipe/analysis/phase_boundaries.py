@@ -152,7 +152,7 @@ def calculate_phase_boundaries(
     def transition(k: int) -> tuple[OrderDisorder, HeatedAndCooled]:
         small = _small_cell(expansion, ordered[k], hamiltonian.n_sites)
         found, runs = order_disorder(hamiltonian, ordered[k], grid, small=small, sweeps=sweeps, seed=seeds[k])
-        return found.withexpansion_error(expansion_error(expansion, hamiltonian, found, runs)), runs
+        return found.with_expansion_error(expansion_error(expansion, hamiltonian, found, runs)), runs
 
     transitions = in_threads(transition, len(ordered), n_threads)
     slices: tuple[TemperatureSlice, ...] = ()
