@@ -19,13 +19,12 @@ from mlip_autopipe.analysis._sublattices import IntArray
 from mlip_autopipe.analysis.coexistence import CRITICAL_BARRIER, Gap, coexisting, find_gaps
 from mlip_autopipe.analysis.composition_walk import CompositionWalk, walk_composition
 from mlip_autopipe.analysis.lattice_order import ORDERED, OrderOverlaps
+from mlip_autopipe.analysis.phase_slices import SOLUTION
 from mlip_autopipe.analysis.symmetry import FloatArray
 
 if TYPE_CHECKING:
     from mlip_autopipe.analysis.lattice_hamiltonian import LatticeHamiltonian
 
-SOLUTION: Final = "solution"
-"""Name of whatever has no order of a known kind."""
 DRAWS: Final = 200
 _AGREE: Final = 4.0
 """Walks that differ by more standard errors than this are taken for different phases."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlip_autopipe.analysis._composition_slice import (
-    SOLUTION,
     Anchor,
     FreeEnergyCurve,
     gaps_with_errors,
@@ -20,7 +19,7 @@ from mlip_autopipe.analysis._composition_slice import (
 from mlip_autopipe.analysis.coexistence import CRITICAL_BARRIER
 from mlip_autopipe.analysis.constants import BOLTZMANN_EV_PER_K
 from mlip_autopipe.analysis.lattice_order import OrderOverlaps
-from mlip_autopipe.analysis.phase_slices import PhaseInterval, TemperatureSlice, TwoPhaseRegion
+from mlip_autopipe.analysis.phase_slices import SOLUTION, PhaseInterval, TemperatureSlice, TwoPhaseRegion
 from mlip_autopipe.analysis.results import GateResult, ValueWithError
 
 if TYPE_CHECKING:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from mlip_autopipe.analysis.results import ValueWithError
+
+SOLUTION: Final = "solution"
+"""Name of whatever has no order of a known kind."""
 
 
 @dataclass(frozen=True)

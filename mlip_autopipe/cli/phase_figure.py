@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip_autopipe.analysis.phase_slices import SOLUTION
 from mlip_autopipe.analysis.solution_model import SolutionModel
 
 Document = dict[str, Any]
@@ -23,7 +24,6 @@ PHASE_COLOURS: Final = ("#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "
 _TWO_PHASE: Final = "#d9d9d9"
 _DASHED: Final = "#777777"
 _BASELINE_POINTS: Final = 60
-SOLUTION: Final = "solution"
 
 
 def phase_figure(document: Document, title: str) -> bytes:
