@@ -62,6 +62,8 @@ def show_phase_diagram(console: Console, document: Document) -> None:
         console.print(f"and {len(near) - SHOWN} more within {1e3 * NEAR_eV:g} meV; results.json has all")
     for region in document["regions"]:
         console.print(Text(" + ".join(region["names"]) + " coexist"))
+    for line in _temperature_lines(document.get("temperature")):
+        console.print(Text(line))
     print_evidence(console, document)
 
 
@@ -69,6 +71,26 @@ def flat_phase_diagram(document: Document) -> Document:
     """Return the document as it is, without the marks of its classes: its lists are flat already."""
     found: Document = _unmarked(document)
     return found
+
+
+def _temperature_lines(part: Document | None) -> list[str]:
+    """Say what is known over temperature."""
+    if part is None:
+        return []
+    expansion = part["expansion"]
+    lines = [
+        f"cluster expansion on {part['parent']}: {expansion['structures']} structures, cross-validation error "
+        f"{1e3 * expansion['cross_validation_error_eV_per_atom']:.1f} meV/atom, ordering energy "
+        f"{1e3 * expansion['ordering_energy_eV_per_atom']:.1f} meV/atom"
+    ]
+    for one in part["diagram"]["order_disorder"]:
+        kelvin = one.get("temperature_K")
+        if kelvin is not None:
+            lines.append(f"{one['phase']} disorders at {kelvin['value']:.0f} ± {kelvin['stderr']:.0f} K")
+    peak = part["diagram"]["consolute_temperature_K"]
+    if peak is not None:
+        lines.append(f"the miscibility gap closes at {peak['value']:.0f} ± {peak['stderr']:.0f} K")
+    return lines
 
 
 def draw_hull(document: Document, path: Path) -> Path:
@@ -91,6 +113,7 @@ def further_files(document: Document) -> dict[str, bytes]:
     from pymatgen.core import Composition
 
     from mlip_autopipe.cli.hull_figure import hull_page
+    from mlip_autopipe.cli.phase_figure import phase_figure, phase_page
 
     entries = document["entries"]
     made = [
@@ -102,6 +125,13 @@ def further_files(document: Document) -> dict[str, bytes]:
         page = hull_page(document, "-".join(document["elements"]))
         if page is not None:
             files["hull.html"] = page.encode()
+    diagram = (document.get("temperature") or {}).get("diagram")
+    if diagram and diagram["slices"]:
+        title = f"{'-'.join(document['elements'])} on {document['temperature']['parent']}"
+        files["phase_diagram.png"] = phase_figure(diagram, title)
+        page = phase_page(diagram, title)
+        if page is not None:
+            files["phase_diagram.html"] = page.encode()
     return files
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 RECORD = "alloy_temperature"
 MOST_ELEMENTS = 3
+NEAR_eV = 0.01
+"""Per atom: alloys that much above the hull count for their lattice by 1/e."""
+NOTICED_eV = 1e-3
 FAR_eV = 0.2
 """Above the hull, per atom: never visited, and hard to expand."""
 
@@ -53,6 +57,12 @@ def temperature_part(search: HullSearch) -> tuple[dict[str, Any] | None, list[st
         for gate in part["diagram"]["gates"]
         if not gate["passed"]
     ]
+    missed = part["below_by_other_lattices_eV_per_atom"]
+    if missed > NOTICED_eV:
+        said.append(
+            f"the diagram over temperature is that of {part['parent']} alone; phases of other lattices lie up to "
+            f"{1e3 * missed:.1f} meV per atom below its own hull"
+        )
     melting = search.system.material.melting_point_K
     hottest = max((one["temperature_K"] for one in part["diagram"]["slices"]), default=0.0)
     if melting is not None and hottest > melting:
@@ -61,12 +71,15 @@ def temperature_part(search: HullSearch) -> tuple[dict[str, Any] | None, list[st
 
 
 def likeliest_parent(search: HullSearch, found: HullDoubt) -> str:
-    """Return the lattice with most alloys that may be stable; where there are none, that of the plan's crystal."""
+    """Return the lattice with most alloys on and near the hull; where there are none, that of the plan's elements.
+
+    Of lattices of nearly the same energy the one with more decorations is taken: its expansion is the better one.
+    """
     weights = dict.fromkeys(search.settings.parents, 0.0)
-    for k, probability in found.probabilities.items():
+    for k, above in zip(found.kept.tolist(), found.hull.e_above_hull_eV_per_atom.tolist(), strict=True):
         parent = search.candidates.parents[k]
         if parent in weights and found.energies.fractions[k].max() < 1:
-            weights[parent] += probability
+            weights[parent] += math.exp(-above / NEAR_eV)
     best = max(weights, key=lambda one: weights[one])
     return best if weights[best] > 0 else _own_parent(search)
 
@@ -106,10 +119,28 @@ def _calculated(search: HullSearch, found: HullDoubt, fits: Sequence[int], paren
     )
     stored = json.dumps(expansion.to_dict()).encode()
     return {
+        "below_by_other_lattices_eV_per_atom": _missed(found, chosen),
         "expansion": _described(expansion, len(chosen)),
         "expansion_sha256": search.blobs.put(stored, "cluster expansion", search.run_id),
         "diagram": diagram.to_dict(),
     }
+
+
+def _missed(found: HullDoubt, chosen: Sequence[int]) -> float:
+    """Return how far the deepest phase of the hull lies below the hull of one lattice alone."""
+    import numpy as np
+
+    from mlip_autopipe.analysis.hull import convex_hull
+
+    own = np.flatnonzero(np.isin(found.kept, list(chosen)))
+    fractions = found.energies.fractions[found.kept]
+    formation = found.hull.formation_energies_eV_per_atom
+    lift, deepest = 10.0, 0.0
+    for vertex in found.hull.vertices:
+        # lifted, it is no vertex, and its height above the hull of the lattice shows
+        both = convex_hull(np.vstack([fractions[own], fractions[[vertex]]]), np.append(formation[own], lift))
+        deepest = max(deepest, lift - float(both.e_above_hull_eV_per_atom[-1]) - float(formation[vertex]))
+    return deepest
 
 
 def _described(expansion: ClusterExpansion, structures: int) -> dict[str, Any]:

@@ -177,7 +177,8 @@ class Potential(ForceField):
     def draw_energies(self, structures: Sequence[Atoms], n: int, seed: int) -> FloatArray:
         """Return the energies of the samples of `draw` minus the potential's own in eV, shape (n, structures)."""
         own = np.array([self.predict(one).energy_eV for one in structures])
-        return np.array([[one.predict(s).energy_eV for s in structures] for one in self.draw(n, seed)]) - own
+        drawn = np.array([[one.predict(s).energy_eV for s in structures] for one in self.draw(n, seed)])
+        return np.asarray(drawn - own)
 
     @abstractmethod
     def save(self) -> Blob:
