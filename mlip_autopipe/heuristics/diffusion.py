@@ -25,7 +25,7 @@ MOBILE = frozenset({"H", "Li", "Na", "K", "Cu", "Ag", "F", "O"})
 """Elements that move through compounds without vacancies being put in: those of the known fast ion conductors."""
 FRAME_FS = 50.0
 FIRST_RUN_PS = {"solid": 150.0, "liquid": 40.0}
-TARGET_RELATIVE_ERROR = 0.15
+TARGET_RELATIVE_ERROR = 0.2
 MIN_HOPS = 40
 MAX_RELEARNINGS = {"solid": 5, "liquid": 10}
 LONGEST = 10
@@ -96,7 +96,7 @@ def choose_diffusion(
         replicas=choose("replicas", 2, "independent runs: their scatter is a test of the stated error"),
         model_runs=choose("model_runs", *_MODEL_RUNS[phase]),
         draws=choose("draws", 16, "posterior samples; their spread is known to about a fifth"),
-        target_relative_error=choose("target_relative_error", TARGET_RELATIVE_ERROR, "of D: 0.15 of ln D"),
+        target_relative_error=choose("target_relative_error", TARGET_RELATIVE_ERROR, "of D; some 60 hops give it"),
         min_hops=choose("min_hops", MIN_HOPS, "fewer hops say little of their own error", DESIGN),
         max_steps=choose(
             "max_steps",
