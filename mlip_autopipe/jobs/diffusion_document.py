@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 CURVE_POINTS = 60
 LEAST_GROWTH, MOST_GROWTH = 1.25, 4.0
 """Of a run that is made longer: an extension that pays, and no more than a few hops can predict."""
-MARGIN = 1.1
+MARGIN = 1.3
+"""What some dozens of hops predict is uncertain by a quarter, and a round of jobs that falls short is repeated."""
 HYDRODYNAMIC = 2.837297
 """Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
 
