@@ -99,8 +99,7 @@ def walk_all(
         )
         for one, other in ranges
     ]
-    known = _lowest(anchors, walks)
-    noise = np.array([a.stderr for a in anchors])
+    known, noise = _reconciled(anchors, walks)
     drawn = known + noise * rng.standard_normal((DRAWS, len(anchors)))
     values, draws = np.zeros(hamiltonian.n_sites + 1), np.zeros((DRAWS, hamiltonian.n_sites + 1))
     differences = np.zeros(hamiltonian.n_sites + 1)
@@ -179,23 +178,45 @@ def largest_barrier(curve: FreeEnergyCurve, first: float, last: float) -> tuple[
     return (0.0, CRITICAL_BARRIER) if best is None else (best.barrier, best.barrier_stderr)
 
 
-def _lowest(anchors: Sequence[Anchor], walks: Sequence[tuple[CompositionWalk, ...]]) -> FloatArray:
-    """Return the free energies of the anchors, lowered where a walk from a neighbour arrives clearly below."""
+def _reconciled(
+    anchors: Sequence[Anchor], walks: Sequence[tuple[CompositionWalk, ...]]
+) -> tuple[FloatArray, FloatArray]:
+    """Return the free energies of the anchors, and their errors, after what the walks between them say.
+
+    An anchor is lowered where a walk from a neighbour arrives clearly below it; it was not in equilibrium. Then least
+    squares: ranges that both walks cross with the same change tie their two anchors together.
+    """
     known = np.array([a.free_energy for a in anchors])
     errors = np.array([a.stderr for a in anchors])
+    last = len(anchors) - 1
     for _ in anchors:
         for k, (forth, back) in enumerate(walks):
             for source, target, change, walk in (
                 (k, k + 1, forth.steps.sum(), forth),
                 (k + 1, k, -back.steps.sum(), back),
             ):
+                arrived = float(np.hypot(errors[source], np.sqrt(walk.variances().max())))
+                far = _AGREE * (np.hypot(arrived, errors[target]) + _LEAST_ERROR)
                 # the pure elements are exact
-                if target not in (0, len(anchors) - 1):
-                    reached = known[source] + change
-                    error = np.sqrt(errors[source] ** 2 + errors[target] ** 2 + walk.variances().max())
-                    if reached < known[target] - _AGREE * (error + _LEAST_ERROR):
-                        known[target] = reached
-    return known
+                if 0 < target < last and known[source] + change < known[target] - far:
+                    known[target], errors[target] = known[source] + change, arrived
+    if last < 2:
+        return known, errors
+    exact = np.eye(last + 1)[[0, last]]
+    rows, values = [*exact, *np.eye(last + 1)[1:last]], [*known[[0, last]], *known[1:last]]
+    spread = [_LEAST_ERROR / 100] * 2 + [float(np.hypot(e, _LEAST_ERROR)) for e in errors[1:last]]
+    for k, (forth, back) in enumerate(walks):
+        changes = np.array([forth.steps.sum(), back.steps.sum()])
+        variances = np.array([walk.variances().max() + _LEAST_ERROR**2 for walk in (forth, back)])
+        if abs(changes[0] - changes[1]) < _AGREE * np.sqrt(variances.sum()):
+            rows.append(np.eye(last + 1)[k + 1] - np.eye(last + 1)[k])
+            values.append(float(np.average(changes, weights=1 / variances)))
+            spread.append(float(1 / np.sqrt(np.sum(1 / variances))))
+    design = np.array(rows) / np.array(spread)[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    found = covariance @ (design.T @ (np.array(values) / np.array(spread)))
+    found[[0, last]] = known[[0, last]]
+    return found, np.sqrt(np.diag(covariance)) * np.where(np.arange(last + 1) % last == 0, 0.0, 1.0)
 
 
 def _curves(one: ArrayLike, other: ArrayLike, forth: FloatArray, back: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -88,7 +88,7 @@ def ladder(
         values = cluster_vectors(space, decorations, parent, elements)
         values -= fractions @ random_correlations(space, np.eye(len(elements)), elements)
         spaces.append(space)
-        found.append(Correlations(values[:, large], penalties(orders[large], radii[large])))
+        found.append(Correlations(values[:, large], penalties(orders[large], radii[large]), orders[large]))
     return spaces, found
 
 

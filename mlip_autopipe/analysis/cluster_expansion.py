@@ -1,8 +1,8 @@
 """Cluster expansion of the formation energies of ordered structures on one parent lattice.
 
-The space of clusters is chosen from a ladder of cut-offs by cross-validation; icet (10.1002/adts.201900015) gives the
-correlations. Whether the expansion may be asked for a transition temperature is told by a gate, which compares its
-error with the energy that drives ordering or separation.
+The space of clusters is chosen from a ladder of cut-offs by cross-validation, and what it does not need is left out;
+icet (10.1002/adts.201900015) gives the correlations. Whether the expansion may be asked for a transition temperature is
+told by a gate, which compares its error with the energy that drives ordering or separation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlip_autopipe.analysis._expansion_fit import Correlations, choose, cross_validation_residuals, make_folds
+from mlip_autopipe.analysis._expansion_fit import choose, cross_validation_residuals, make_folds, pruned
 from mlip_autopipe.analysis._expansion_spaces import cluster_space, cluster_vectors, ladder, random_correlations
 from mlip_autopipe.analysis.constants import BOLTZMANN_EV_PER_K
 from mlip_autopipe.analysis.hull import convex_hull
@@ -303,10 +303,10 @@ def _fitted(
     weights = np.maximum(1 / (1 + (above / scale) ** 2), _LEAST_WEIGHT)
     excess = (energies - fractions @ ends)[alloyed]
     spaces, all_correlations = ladder(parent, elements, decorations, int(alloyed.sum()))
-    correlations = [Correlations(c.values[alloyed], c.penalties) for c in all_correlations]
+    correlations = [c.of(alloyed) for c in all_correlations]
     best, fits = choose(correlations, excess, weights)
     unseen = cross_validation_residuals(correlations, excess, weights, folds)
-    fit, space = fits[best], spaces[best]
+    fit, space = pruned(correlations[best], excess, weights, fits[best]), spaces[best]
     error = _rms(unseen, weights)
     parameters, covariance = _with_points(space, fit.parameters, fit.covariance * error**2, ends, elements)
     predictions = fractions @ ends + all_correlations[best].values @ fit.parameters

@@ -36,8 +36,10 @@ _FADE: Final = 0.7
 _FLAT: Final = 0.2
 """Of the mean number of tries at one count: with fewer anywhere, equilibration goes on."""
 _PATIENCE: Final = 40
-# Of a step that no trial has measured, in units of kT.
-_UNKNOWN: Final = 2.0
+_REPEATS: Final = 4
+"""As often is a window sampled, at most, until all its numbers of atoms are."""
+_SELDOM: Final = 0.1
+"""Of the mean number of tries: with fewer at one count its free energy is in doubt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,13 +179,18 @@ class _Window:
             total = _FADE * total + new
             if attempt > 0 and new[0].min() > _FLAT * new[0].mean():
                 break
-        blocks = []
-        for _ in range(N_BLOCKS):
-            self._flatten(total)
-            blocks.append(self._run(occupation, sweeps // N_BLOCKS, state))
-            # what is sampled at one count does not depend on the bias
-            total = total + blocks[-1]
-        return self._estimate(np.array(blocks))
+        blocks: list[FloatArray] = []
+        for _ in range(_REPEATS):
+            for _ in range(N_BLOCKS):
+                self._flatten(total)
+                blocks.append(self._run(occupation, sweeps // N_BLOCKS, state))
+                # what is sampled at one count does not depend on the bias
+                total = total + blocks[-1]
+            tries = np.sum(blocks, axis=0)[0]
+            if tries.min() > _SELDOM * tries.mean():
+                break
+        sums = np.array(blocks).reshape(N_BLOCKS, -1, *total.shape).sum(axis=1)
+        return self._estimate(sums)
 
     def go_to(self, occupation: NDArray[np.int8], count: int, state: NDArray[np.uint64]) -> None:
         """Sample on until the number of atoms is one of the ends."""
@@ -226,19 +233,21 @@ class _Window:
         return (up[:-1] > 0) & (down[1:] > 0), up[:-1] / tries[:-1], down[1:] / tries[1:]
 
     def _estimate(self, blocks: FloatArray) -> tuple[FloatArray, FloatArray]:
-        _, up, down = blocks.sum(axis=0)
+        tries, up, down = blocks.sum(axis=0)
         known, chance_up, chance_down = self._chances(blocks.sum(axis=0))
         steps = np.diff(self.bias)
         steps[known] = np.log(chance_down[known] / chance_up[known])
-        noise = np.full((len(blocks), len(steps)), _UNKNOWN / np.sqrt(len(blocks)))
-        noise[:, known] = ((blocks[:, 2, 1:] - chance_down * blocks[:, 0, 1:]) / np.where(known, down[1:], 1.0))[
-            :, known
-        ]
-        noise[:, known] -= ((blocks[:, 1, :-1] - chance_up * blocks[:, 0, :-1]) / np.where(known, up[:-1], 1.0))[
-            :, known
-        ]
+        noise = np.zeros((len(blocks), len(steps)))
+        one, other = np.where(known, down[1:], 1.0), np.where(known, up[:-1], 1.0)
+        noise[:, known] = ((blocks[:, 2, 1:] - chance_down * blocks[:, 0, 1:]) / one)[:, known]
+        noise[:, known] -= ((blocks[:, 1, :-1] - chance_up * blocks[:, 0, :-1]) / other)[:, known]
         # blocks that follow each other may be correlated
         series = noise[:, known].sum(axis=1)
         plain = float(np.sqrt(np.sum(series**2)))
         correlated = len(series) * float(mean_with_error(series).stderr)
-        return steps, noise * (max(correlated / plain, 1.0) if plain > 0 else 1.0)
+        noise *= max(correlated / plain, 1.0) if plain > 0 else 1.0
+        # numbers of atoms that were hardly visited although the bias says that they should be: something slow is not
+        # in equilibrium, and by as much the free energy may be off
+        missing = np.log(np.maximum(_SELDOM * tries.mean() / np.maximum(tries, 0.5), 1.0))
+        signs = np.where(np.arange(len(blocks)) % 2 == 0, 1.0, -1.0) / np.sqrt(len(blocks))
+        return steps, noise + signs[:, None] * np.maximum(missing[:-1], missing[1:])

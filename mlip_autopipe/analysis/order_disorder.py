@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SNAPSHOTS: Final = 16
 _HYSTERESIS: Final = 0.05
 """Between heating and cooling, relative to the temperature: beyond it their free energies are compared."""
-_NEAR: Final = np.linspace(0.9, 1.14, 9)
-_CUMULANT_SWEEPS: Final = 10
+_NEAR: Final = np.linspace(0.9, 1.14, 8)
+_CUMULANT_SWEEPS: Final = 8
 """Times as many sweeps as on the way, since relaxation is slow near the transition."""
 _SPACING: Final = 4
 _FINITE_SIZE: Final = 0.04
@@ -96,7 +96,7 @@ class OrderDisorder:
         return cls(**found)
 
     def with_expansion_error(self, relative: float) -> OrderDisorder:
-        """Return the same with the relative error of the expansion's ordering energy in the error."""
+        """Return the same with a relative error of the temperature that comes from the expansion."""
         if self.temperature_K is None:
             return self
         value = self.temperature_K.value
@@ -177,29 +177,14 @@ def order_disorder(
     if high is not None:
         middle = high if low is None else (low + high) / 2
         if low is None or high - low > _HYSTERESIS * middle:
-            method, value, error = "free energies", *_crossing(runs, hamiltonian.n_sites, low, high)
+            method, value, error = "free energies", *_crossing(runs, low, high)
         elif small is not None:
             found = _equal_cumulants((small, hamiltonian), state, middle, sweeps * _CUMULANT_SWEEPS, seeds[3])
             if found is not None:
                 method, (value, error) = "cumulants", found
         if value is None:
             method, value, error = "heat capacity", peak, _FINITE_SIZE * peak
-    gates = (
-        GateResult(
-            "disorders_on_heating",
-            high is not None,
-            f"the heated {state.name} disorders at {high:.0f} K"
-            if high is not None
-            else f"the heated {state.name} is still ordered at {temperatures_K[-1]:.0f} K: raise the range",
-        ),
-        GateResult(
-            "orders_on_cooling",
-            low is not None,
-            f"the cooled alloy orders as {state.name} at {low:.0f} K"
-            if low is not None
-            else f"the cooled alloy does not order as {state.name}: its disordering may be that of another phase",
-        ),
-    )
+    gates = (_disorders(state.name, high, levels[0], temperatures_K), _orders(state.name, low))
     return (
         OrderDisorder(
             phase=state.name,
@@ -213,6 +198,26 @@ def order_disorder(
             gates=gates,
         ),
         runs,
+    )
+
+
+def _disorders(name: str, high: float | None, order: FloatArray, kelvin: FloatArray) -> GateResult:
+    if high is not None:
+        detail = f"the heated {name} disorders at {high:.0f} K"
+    elif order[-1] > (1 + order.min()) / 2:
+        detail = f"the heated {name} is still ordered at {kelvin[-1]:.0f} K: raise the range"
+    else:
+        detail = f"the heated {name} is not ordered even at {kelvin[0]:.0f} K: other structures have the same energy"
+    return GateResult("disorders_on_heating", high is not None, detail)
+
+
+def _orders(name: str, low: float | None) -> GateResult:
+    return GateResult(
+        "orders_on_cooling",
+        low is not None,
+        f"the cooled alloy orders as {name} at {low:.0f} K"
+        if low is not None
+        else f"the cooled alloy does not order as {name}: its disordering may be that of another phase",
     )
 
 
@@ -237,7 +242,7 @@ def _level(kelvin: FloatArray, order: FloatArray, half: float, above: int) -> fl
     return float(kelvin[above - 1] + (kelvin[above] - kelvin[above - 1]) * (order[above - 1] - half) / drop)
 
 
-def _crossing(runs: HeatedAndCooled, n_sites: int, low: float | None, high: float) -> tuple[float, float]:
+def _crossing(runs: HeatedAndCooled, low: float | None, high: float) -> tuple[float, float]:
     """Return where both have the same free energy, with its error."""
     kelvin = runs.heated.temperatures_K
     difference = runs.heated.free_energies - runs.cooled.free_energies

@@ -34,7 +34,7 @@ N_TEMPERATURES: Final = 10
 # Of the highest transition.
 _RANGE: Final = (0.3, 1.12)
 # Of the mean-field estimate: where hardly an atom is out of place, and where nothing is ordered.
-_COLDEST, _HOTTEST, _RATIO = 0.08, 1.35, 1.06
+_COLDEST, _HOTTEST, _RATIO = 0.08, 1.35, 1.07
 # Short-range order can put a miscibility gap higher than the mean field does, though rarely.
 _MEAN_FIELD_MARGIN: Final = 1.5
 _SMALL_SITES: Final = (80, 130)
@@ -168,7 +168,7 @@ def calculate_phase_boundaries(
             part = peak.value * expansion.relative_error(expansion.mixing_cluster_vector())
             peak = ValueWithError(peak.value, float(np.hypot(peak.stderr, part)))
         slices = work.all()
-        gates += [work.walks_agree(), work.no_lower_state()]
+        gates += [work.walks_agree(), work.no_lower_state(expansion.cross_validation_error_eV)]
     return PhaseBoundaries(
         elements=expansion.elements,
         n_sites=hamiltonian.n_sites,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _INFINITE: Final = 1e9
 _HOT_POINTS: Final = 8
-_ROUNDING_eV: Final = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +84,12 @@ def heat(
     lowest = float(hamiltonian.energy_eV(occupation))
     begin = start
     if begin is None:
-        # one kind of excitation: e - e0 falls as exp(-beta d) with d = variance / (e - e0)
-        above = max(float(energies[0]) - lowest, 0.0)
-        begin = beta[0] * lowest - (above**2 / variances[0] if above > _ROUNDING_eV else 0.0)
+        begin = beta[0] * lowest
+        # one kind of excitation: e - e0 falls as exp(-beta d) with d = variance / (e - e0); levels that are nearer than
+        # kT are ground states that only rounding tells apart
+        above = float(energies[0]) - lowest
+        if above > 0 and beta[0] * variances[0] / above > 1:
+            begin -= above**2 / variances[0]
     return _integrated(runs, grid, energies, errors, variances, begin)
 
 

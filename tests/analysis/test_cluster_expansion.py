@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mlip_autopipe.analysis._expansion_fit import Correlations, choose, cross_validation_residuals, make_folds, ridge
+from mlip_autopipe.analysis._expansion_fit import choose, cross_validation_residuals, make_folds, ridge
 from mlip_autopipe.analysis._expansion_spaces import ladder
 from mlip_autopipe.analysis.cluster_expansion import (
     MAX_ERROR_RATIO,
@@ -68,9 +68,7 @@ def test_pure_elements_are_met_exactly_whatever_the_noise(structures):
 @pytest.fixture(scope="module")
 def spaces(structures):
     decorations = [read_decoration(atoms, parent("fcc"), ELEMENTS) for atoms in structures]
-    return [
-        Correlations(space.values[2:], space.penalties) for space in ladder(parent("fcc"), ELEMENTS, decorations, 55)[1]
-    ]
+    return [space.of(slice(2, None)) for space in ladder(parent("fcc"), ELEMENTS, decorations, 55)[1]]
 
 
 def test_the_cross_validation_error_is_the_noise(spaces):
