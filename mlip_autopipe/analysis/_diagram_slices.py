@@ -61,7 +61,6 @@ class DiagramSlices:
     ) -> None:
         self.hamiltonian, self._runs, self._sweeps, self._seed = hamiltonian, runs, sweeps, seed
         self._order = OrderOverlaps(hamiltonian, ordered) if ordered else None
-        self._names = [state.name for state in ordered]
         self._curves: dict[float, FreeEnergyCurve] = {}
         self._slices: dict[float, TemperatureSlice] = {}
         n = hamiltonian.n_sites
@@ -106,10 +105,15 @@ class DiagramSlices:
         assert gap is not None
         n = self.hamiltonian.n_sites
         ends = gap.low.value * n, gap.high.value * n
-        (under, error), (over, other) = (largest_barrier(self._curves[t], *ends) for t in (low, high))
+        above = [t for t in sorted(self._slices) if t >= low]
+        barriers = {t: largest_barrier(self._curves[t], *ends) for t in above}
+        # the barrier of a slice may be there without standing out of its error
+        high = next((t for t in above if barriers[t][0] < CRITICAL_BARRIER), above[-1])
+        low = above[max(above.index(high) - 1, 0)]
+        (under, error), (over, other) = barriers[low], barriers[high]
         share = float(np.clip((under - CRITICAL_BARRIER) / max(under - over, 1e-9), 0.0, 1.0))
         value = low + share * (high - low)
-        slope = max(under - over, 1e-9) / (high - low)
+        slope = max(under - over, 1e-9) / max(high - low, 1e-9)
         sampling = min(float(np.hypot(error, other)) / slope, high - low)
         return ValueWithError(value, float(np.hypot(max(sampling, (high - low) / 4), _FINITE_SIZE * value)))
 
