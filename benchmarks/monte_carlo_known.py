@@ -38,7 +38,8 @@ J_EV = 100 * BOLTZMANN_EV_PER_K
 
 ONSAGER = "exact, Onsager 10.1103/PhysRev.65.117"
 FERRENBERG = "Ferrenberg, Xu and Landau 10.1103/PhysRevE.97.043301"
-LUNDOW = "Lundow, Markstroem and Rosengren 10.1080/14786430802680512"
+# Of bcc and fcc: the paper itself was not read, and the last digit of fcc is in doubt (9.792 or 9.797).
+LUNDOW = "Lundow, Markstroem and Rosengren 10.1080/14786430802680512 (value not checked there)"
 CRITICAL: dict[str, tuple[float, str]] = {
     "square": (2 / np.log(1 + np.sqrt(2)), ONSAGER),
     "sc": (4.5115, FERRENBERG),

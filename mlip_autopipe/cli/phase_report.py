@@ -132,6 +132,8 @@ def further_files(document: Document) -> dict[str, bytes]:
         page = phase_page(diagram, title)
         if page is not None:
             files["phase_diagram.html"] = page.encode()
+        if document["temperature"].get("tdb"):
+            files[f"{'-'.join(document['elements'])}.tdb"] = document["temperature"]["tdb"].encode()
     return files
 
 

@@ -11,6 +11,7 @@ from mlip_autopipe.errors import AnalysisError, EnvironmentProblemError, Invalid
 
 if TYPE_CHECKING:
     from mlip_autopipe.analysis.cluster_expansion import ClusterExpansion
+    from mlip_autopipe.analysis.phase_boundaries import PhaseBoundaries
     from mlip_autopipe.jobs.hull_doubt import HullDoubt
     from mlip_autopipe.jobs.hull_search import HullSearch
 
@@ -123,7 +124,18 @@ def _calculated(search: HullSearch, found: HullDoubt, fits: Sequence[int], paren
         "expansion": _described(expansion, len(chosen)),
         "expansion_sha256": search.blobs.put(stored, "cluster expansion", search.run_id),
         "diagram": diagram.to_dict(),
+        "tdb": _tdb(expansion, diagram),
     }
+
+
+def _tdb(expansion: ClusterExpansion, diagram: PhaseBoundaries) -> str | None:
+    """Return the diagram for programs of the CALPHAD kind; None where it cannot be written so."""
+    from mlip_autopipe.analysis.tdb_export import tdb_text
+
+    try:
+        return tdb_text(expansion, diagram)
+    except InvalidInputError:  # three elements, or nothing that can be trusted
+        return None
 
 
 def _missed(found: HullDoubt, chosen: Sequence[int]) -> float:
@@ -132,15 +144,15 @@ def _missed(found: HullDoubt, chosen: Sequence[int]) -> float:
 
     from mlip_autopipe.analysis.hull import convex_hull
 
-    own = np.flatnonzero(np.isin(found.kept, list(chosen)))
+    own = np.isin(found.kept, list(chosen))
     fractions = found.energies.fractions[found.kept]
     formation = found.hull.formation_energies_eV_per_atom
-    lift, deepest = 10.0, 0.0
-    for vertex in found.hull.vertices:
-        # lifted, it is no vertex, and its height above the hull of the lattice shows
-        both = convex_hull(np.vstack([fractions[own], fractions[[vertex]]]), np.append(formation[own], lift))
-        deepest = max(deepest, lift - float(both.e_above_hull_eV_per_atom[-1]) - float(formation[vertex]))
-    return deepest
+    one = convex_hull(fractions[own], formation[own])
+    # the planes of its regions, measured from its own elements; the highest plane is the hull
+    pure = [float(formation[own][fractions[own][:, k] == 1].min()) for k in range(fractions.shape[1])]
+    at_vertices = fractions[found.hull.vertices]
+    own_hull = (at_vertices @ one.chemical_potentials_eV.T).max(axis=1) + at_vertices @ np.array(pure)
+    return float(max(0.0, (own_hull - formation[found.hull.vertices]).max()))
 
 
 def _described(expansion: ClusterExpansion, structures: int) -> dict[str, Any]:

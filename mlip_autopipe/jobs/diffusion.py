@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobflow import CURRENT_JOB, Flow, Job, Response, job
+from jobflow import Flow, Job, Response, job
 
 from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
+from mlip_autopipe.jobs.following import followed_by
 from mlip_autopipe.schemas.diffusion import DiffusionDocument, DiffusionRun, Role
 
 FINISH = "mlip_autopipe.jobs.diffusion:diffusion"
@@ -100,11 +101,7 @@ def _round(run_id: str, runs: list[DiffusionRun]) -> Flow:
         jobs.append(one)
     after = conclude_diffusion(run_id, [one.output for one in jobs])
     after.name = "diffusion coefficients"
-    # this job and the last share one name, so that whoever waits for its output gets the document
-    current = CURRENT_JOB.job
-    after.set_uuid(current.uuid)
-    after.index = current.index + 1
-    return Flow([*jobs, after])
+    return followed_by(jobs, after)
 
 
 def _title(run: DiffusionRun) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobflow import CURRENT_JOB, Flow, Job, Response, job
+from jobflow import Job, Response, job
 
 from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
+from mlip_autopipe.jobs.following import followed_by
 from mlip_autopipe.schemas.equilibrate import EquilibrateDocument
 from mlip_autopipe.schemas.npt import NPTProgress
 
@@ -38,11 +39,7 @@ def equilibrate(run_id: str) -> Response[Any]:
             labels.append(label)
     after = equilibrate_document(run_id, [one.output for one in runs], [one.output for one in labels])
     after.name = "lattice constant and thermal expansion"
-    # this job and the last share one name, so that whoever waits for its output gets the document
-    current = CURRENT_JOB.job
-    after.set_uuid(current.uuid)
-    after.index = current.index + 1
-    return Response(replace=Flow([*runs, *labels, after]))
+    return Response(replace=followed_by([*runs, *labels], after))
 
 
 @job(config=STORE_EXPOSED)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jobflow import CURRENT_JOB, Flow, Job, Response, job
+from jobflow import Job, Response, job
 
 from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
+from mlip_autopipe.jobs.following import followed_by
 from mlip_autopipe.schemas.system import SystemConfig
 
 if TYPE_CHECKING:
@@ -165,11 +166,7 @@ def _fan_out(run: LearningRun, finish: str | None, reserve: int) -> Response[Any
         labelling.name = f"label {one.detail or one.origin} (generation {state.generation + 1})"
         jobs.append(labelling)
     after = next_job(state, finish, reserve, _round_of(state), [one.output for one in jobs])
-    # the chain of `learn` jobs shares one name, so that whoever waits for its output gets that of the last
-    current = CURRENT_JOB.job
-    after.set_uuid(current.uuid)
-    after.index = current.index + 1
-    return Response(replace=Flow([*jobs, after]))
+    return Response(replace=followed_by(jobs, after))
 
 
 def next_job(state: LearningState, finish: str | None, reserve: int, round_: str = "", labels: Any = None) -> Job:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobflow import CURRENT_JOB, Flow, Job, Response, job
+from jobflow import Job, Response, job
 
 from mlip_autopipe.jobs.context import STORE_EXPOSED, current_store
+from mlip_autopipe.jobs.following import followed_by
 from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument
 
 FINISH = "mlip_autopipe.jobs.phase_diagram:phase_diagram"
@@ -30,7 +31,9 @@ def phase_diagram(run_id: str) -> Response[Any]:
         one = relax_candidates(run_id, number)
         one.name = f"hull: relax candidates {members[0] + 1} to {members[-1] + 1} of {progress.n_candidates}"
         jobs.append(one)
-    return Response(replace=_followed_by(jobs, settle_hull(run_id, [one.output for one in jobs]), "hull"))
+    after = settle_hull(run_id, [one.output for one in jobs])
+    after.name = "hull"
+    return Response(replace=followed_by(jobs, after))
 
 
 @job(config=STORE_EXPOSED)
@@ -88,7 +91,8 @@ def settle_hull(run_id: str, batches: list[Any]) -> Response[Any]:
         one.name = "hull: temperature"
         jobs.append(one)
     after = conclude_phase_diagram(run_id, [one.output for one in jobs])
-    return Response(replace=_followed_by(jobs, after, "phase diagram"))
+    after.name = "phase diagram"
+    return Response(replace=followed_by(jobs, after))
 
 
 @job(config=STORE_EXPOSED)
@@ -134,12 +138,3 @@ def conclude_phase_diagram(run_id: str, temperature: list[Any]) -> PhaseDiagramD
 
     store = current_store()
     return build_phase_diagram_document(store, HullSearch(store, run_id))
-
-
-def _followed_by(jobs: list[Job], after: Job, name: str) -> Flow:
-    """Return jobs and one after them that has the name of the current job: who waits for its output gets the last."""
-    after.name = name
-    current = CURRENT_JOB.job
-    after.set_uuid(current.uuid)
-    after.index = current.index + 1
-    return Flow([*jobs, after])

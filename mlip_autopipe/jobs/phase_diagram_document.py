@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlip_autopipe.jobs.hull_search import HullSearch, RelaxedCandidates
 
-MOST_ENTRIES = 2000
+MOST_ENTRIES = 1200
 """Of a document, which stays below a megabyte; the rest is in the blob."""
 EXTRAPOLATES_eV = 0.03
 """Per atom: a posterior so wide has not seen such a structure."""
@@ -49,6 +49,8 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
     places = {int(found.kept[k]): place for place, k in enumerate(order)}
     entries = [_entry(search, relaxed, found, int(k), flags) for k in order]
     temperature, warned = temperature_part(search)
+    far = len(found.kept) - len(entries)
+    left_out = [f"the {far} candidates farthest above the hull are not listed"] if far else []
     gates = [_stated_errors_hold(found)]
     missing = [*otf.missing, *_missing(search, found)]
     passed = all(gate.passed for gate in gates)
@@ -72,7 +74,9 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
         gates=gates,
         n_reference_calculations=otf.n_reference_calculations,
         missing=missing,
-        warnings=list(dict.fromkeys([*system.warnings, *otf.warnings, *_warnings(entries, given_up), *warned])),
+        warnings=list(
+            dict.fromkeys([*system.warnings, *otf.warnings, *_warnings(entries, given_up), *left_out, *warned])
+        ),
         provenance=provenance(system, otf.label_ids, LabelStore(store), otf=otf),
     )
 

@@ -167,7 +167,7 @@ def separating():
 
 
 def test_the_miscibility_gap_of_nearest_neighbours_closes_where_it_should(separating):
-    """9.79 J / k: Lundow, Markstroem and Rosengren, 10.1080/14786430802680512."""
+    """9.79 J / k after Lundow, Markstroem and Rosengren, 10.1080/14786430802680512 (paper not read)."""
     peak = separating.consolute_temperature_K
     assert peak.value == pytest.approx(979.2, abs=3 * peak.stderr)
     assert peak.stderr < 60
@@ -197,7 +197,7 @@ def ordering():
 
 
 def test_an_ordered_phase_is_recognised_and_disorders(ordering):
-    """6.355 J / k: Lundow, Markstroem and Rosengren, 10.1080/14786430802680512."""
+    """6.355 J / k after Lundow, Markstroem and Rosengren, 10.1080/14786430802680512 (paper not read)."""
     (found,) = ordering.order_disorder
     assert found.phase == "AuCu"
     assert found.temperature_K.value == pytest.approx(635.5, rel=0.08)
