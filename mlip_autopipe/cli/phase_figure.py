@@ -165,12 +165,8 @@ def transitions(document: Document) -> list[dict[str, Any]]:
             text = f"{item['phase']} disorders at {found['value']:.0f} ± {found['stderr']:.2g} K ({item['method']})"
             points.append(_point(item["fractions"][1], found, colours[item["phase"]], text))
     if found := document["consolute_temperature_K"]:
-        below = [item for item in document["slices"] if item["temperature_K"] < found["value"]]
-        regions = [r for item in below[-1:] for r in item["two_phase"] if list(r["phases"]) == [SOLUTION, SOLUTION]]
-        widest = max(regions, key=lambda r: r["high"]["value"] - r["low"]["value"], default=None)
-        x = (widest["low"]["value"] + widest["high"]["value"]) / 2 if widest else 0.5
         text = f"top of the miscibility gap at {found['value']:.0f} ± {found['stderr']:.2g} K"
-        points.append(_point(x, found, SOLUTION_COLOUR, text))
+        points.append(_point(_middle_of_gap(document), found, SOLUTION_COLOUR, text))
     return points
 
 
@@ -190,6 +186,16 @@ def baseline_curves(document: Document) -> list[tuple[FloatArray, FloatArray]]:
     low, high = (np.array([gap[side] for _, gap in found]) for side in (0, 1))
     own = np.array([t for t, _ in found])
     return [(np.concatenate([low, high[::-1]]), np.concatenate([own, own[::-1]]))]
+
+
+def _middle_of_gap(document: Document) -> float:
+    """Return the middle of the miscibility gap in the hottest slice that has one: the top itself may show none."""
+    for item in reversed(document["slices"]):
+        gaps = [r for r in item["two_phase"] if list(r["phases"]) == [SOLUTION, SOLUTION]]
+        if gaps:
+            widest = max(gaps, key=lambda r: r["high"]["value"] - r["low"]["value"])
+            return float(widest["low"]["value"] + widest["high"]["value"]) / 2
+    return 0.5
 
 
 def _point(x: float, found: dict[str, float], colour: str, text: str) -> dict[str, Any]:

@@ -209,8 +209,13 @@ def _species(found: AtTemperature, name: str, phase: str, shift: CoefficientShif
         plateau_ps=float(np.mean([one.plateau_ps[0] for one in groups])),
         curves=_curves(groups[0]),
         gates=[Gate(**gate._asdict()) for gate in (combined.gate, *_common(groups))],
-        warnings=list(dict.fromkeys(sentence for one in groups for sentence in one.warnings)),
+        warnings=list(dict.fromkeys(sentence for one in groups for sentence in _of_each_run(one))),
     )
+
+
+def _of_each_run(group: GroupDiffusion) -> list[str]:
+    """Return what one run says; whether the evidence is enough, all of them say together."""
+    return [sentence for sentence in group.warnings if not sentence.startswith(EVIDENCE)]
 
 
 def _curves(group: GroupDiffusion) -> DiffusionCurves:

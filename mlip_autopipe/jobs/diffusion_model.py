@@ -50,19 +50,29 @@ def shifts_by_species(
     dict
         Without species that cross too seldom to tell.
     """
-    frames = [production.positions(run)[production.transient_frames :] for run in runs]
-    cell = production.cell(runs[0])
-    every = max(1, sum(map(len, frames)) // OVERALL_FRAMES)
-    own, kelvin = production.potential, runs[0].temperature_K
-    overall = _differences([one[k] for one in frames for k in range(0, len(one), every)], cell, own, others)
-    found: dict[str, CoefficientShift] = {}
-    for species, distance in hop_distances_A.items():
-        crossing = [one[k] for one in frames for k in _crossing_frames(one, _atoms_of(species, cell), distance)]
-        if len(crossing) >= LEAST_CROSSINGS:
-            chosen = np.unique(np.linspace(0, len(crossing) - 1, MOST_CROSSINGS).round().astype(int))
-            on_surface = _differences([crossing[k] for k in chosen], cell, own, others)
-            found[species] = coefficient_shift(on_surface, overall, kelvin)
-    return found
+    cell, own, kelvin = production.cell(runs[0]), production.potential, runs[0].temperature_K
+    per_run = max(1, OVERALL_FRAMES // len(runs))
+    everywhere: list[NDArray[np.float32]] = []
+    crossing: dict[str, list[NDArray[np.float32]]] = {species: [] for species in hop_distances_A}
+    for run in runs:  # whose frames are in memory one run at a time
+        frames = production.positions(run)[production.transient_frames :]
+        everywhere += [frames[k].copy() for k in _spread(len(frames), per_run)]
+        for species, distance in hop_distances_A.items():
+            found = _crossing_frames(frames, _atoms_of(species, cell), distance)
+            crossing[species] += [frames[found[k]].copy() for k in _spread(len(found), MOST_CROSSINGS)]
+        del frames
+    overall = _differences(everywhere, cell, own, others)
+    shifts: dict[str, CoefficientShift] = {}
+    for species, at in crossing.items():
+        if len(at) >= LEAST_CROSSINGS:
+            chosen = [at[k] for k in _spread(len(at), MOST_CROSSINGS)]
+            shifts[species] = coefficient_shift(_differences(chosen, cell, own, others), overall, kelvin)
+    return shifts
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """Return places in a list of this length, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist() if n else []
 
 
 def _atoms_of(species: str, cell: Atoms) -> NDArray[np.int64]:

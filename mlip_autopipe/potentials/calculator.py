@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlip_autopipe.potentials.base import Potential
@@ -12,7 +13,6 @@ from mlip_autopipe.potentials.errors import PredictionError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -33,6 +33,27 @@ class ForceFieldCalculator(Calculator):
     def __init__(self, force_field: ForceField) -> None:
         super().__init__()
         self.force_field = force_field
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """Return what differs from the last calculation, of what a force field depends on, bit by bit.
+
+        ASE asks at every property; its own comparison takes as long as the forces of a small cell.
+
+        Parameters
+        ----------
+        tol
+            Not used.
+        """
+        before = self.atoms
+        if before is None:
+            return list(all_changes)
+        arrays = before.arrays, atoms.arrays
+        found = [name for name in ("positions", "numbers") if not np.array_equal(*(one[name] for one in arrays))]
+        if not np.array_equal(before.cell.array, atoms.cell.array):
+            found.append("cell")
+        if not np.array_equal(before.pbc, atoms.pbc):
+            found.append("pbc")
+        return found
 
     def calculate(
         self,

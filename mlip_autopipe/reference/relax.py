@@ -67,7 +67,7 @@ def relax_cell(atoms: Atoms, calculator: Calculator, settings: RelaxationSetting
         Thresholds, and whether the space group is kept (10.1016/j.cpc.2018.07.007 describes the projection).
     """
     from ase.constraints import FixConstraint
-    from ase.filters import FrechetCellFilter
+    from ase.filters import UnitCellFilter
     from ase.optimize import BFGS
     from ase.units import GPa
 
@@ -77,10 +77,11 @@ def relax_cell(atoms: Atoms, calculator: Calculator, settings: RelaxationSetting
 
         constraint: FixConstraint = FixSymmetry(relaxed, symprec=settings.symmetry_tolerance_A)
         relaxed.set_constraint(constraint)
+    # the logarithm of the strain takes no fewer steps than the strain itself, and more time than a cheap calculator;
     # with this scale a unit step of the cell has the curvature that the optimiser starts from
     scale = float(np.sqrt(STIFFNESS_EV_PER_A3 * relaxed.get_volume() / CELL_CURVATURE_EV_PER_A2))
     optimizer = BFGS(
-        FrechetCellFilter(relaxed, exp_cell_factor=scale),
+        UnitCellFilter(relaxed, cell_factor=scale),
         logfile=None,
         alpha=CELL_CURVATURE_EV_PER_A2,
         maxstep=min(MAX_ION_STEP_A, MAX_CELL_STEP * scale),

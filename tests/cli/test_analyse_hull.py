@@ -14,6 +14,7 @@ from mlip_autopipe.analysis.hull import convex_hull
 from mlip_autopipe.analysis.hull_entries import read_entries
 from mlip_autopipe.cli.analyse_hull import hull_document
 from mlip_autopipe.cli.hull_figure import hull_figure, hull_page
+from tests.browser import seen_in_a_browser
 
 ELEMENTS = ("Al", "Cu", "Ni", "Zn")
 FILES = {"hull.json", "hull.csv", "pymatgen_entries.json"}
@@ -224,6 +225,20 @@ def test_the_page_holds_every_entry_and_needs_no_network(d, table):
         assert len(lines["x"]) == len(document["hull_vertices"])
     else:
         assert len(lines["a"]) == 3 * len(document["two_phase_regions"])
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_browser_draws_the_page(d, table, tmp_path):
+    pytest.importorskip("plotly")
+    document = document_of(table(d, stderr_eV=0.01))
+    page = tmp_path / "hull.html"
+    page.write_text(hull_page(document, "entries"), encoding="utf-8")
+    seen = seen_in_a_browser(page.as_uri(), tmp_path)
+    drawing = seen[seen.index('id="hull"') :]
+    # one mark for each entry
+    assert len(re.findall(r'<path class="point', drawing)) >= document["n_entries"]
+    assert "formation energy (eV/atom)" in drawing if d == 2 else all(f">{name}<" in drawing for name in ELEMENTS[:3])
 
 
 def test_without_plotly_there_is_no_page_and_it_is_said(table, invoke, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ase.io import read
 
 from tests.cli.test_app import write
 from tests.cli.test_run import call, project, results
@@ -42,8 +43,14 @@ def test_phases_come_with_probabilities_and_files_for_other_programs(project):
     assert len(json.dumps(found)) < MEGABYTE
     folder = project / "results"
     assert (folder / "hull.png").read_bytes().startswith(b"\x89PNG")
+    assert not any("structure" in one for one in found["entries"])
+    phases = read(folder / "phases.extxyz", ":")
+    for one, atoms in zip(found["entries"], phases, strict=True):
+        assert atoms.info["name"] == one["name"]
+        assert atoms.get_chemical_formula() == one["formula"]
+        assert atoms.get_volume() / len(atoms) == pytest.approx(one["volume_A3_per_atom"], rel=1e-6)
     # what was written is what the command for a user's own entries reads
-    for name in ("hull.csv", "pymatgen_entries.json"):
+    for name in ("hull.csv", "pymatgen_entries.json", "phases.extxyz"):
         again = json.loads(call(project, "analyse", "hull", str(folder / name), "--json").stdout)
         assert len(again["entries"]) == len(found["entries"])
         for one, other in zip(again["entries"], found["entries"], strict=True):

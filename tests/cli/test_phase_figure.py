@@ -77,6 +77,9 @@ def test_transitions_stand_at_their_compositions(document):
     assert "AgCu3 disorders at 610 ± 9 K" in ordered["text"]
     assert top["x"] == pytest.approx(0.55)
     assert top["kelvin"] == 850.0
+    # the hottest slice below the top shows no gap any more
+    document["slices"].insert(3, document["slices"][3] | {"temperature_K": 840.0})
+    assert transitions(document)[1]["x"] == pytest.approx(0.55)
 
 
 def test_the_baseline_is_the_common_tangent(document):

@@ -16,6 +16,7 @@ from mlip_autopipe.jobs.hull_search import HullSearch
 from mlip_autopipe.learning.batch_relaxation import relax_structures
 from mlip_autopipe.schemas.loading import parse_user_config
 from mlip_autopipe.schemas.phase_diagram import PhaseDiagramDocument
+from tests.jobs.test_learn import kill_once
 
 pytest.importorskip("pypolymlp")
 pytest.importorskip("icet")
@@ -35,7 +36,17 @@ SMALL = {
 }
 
 
-def run(folder: Any, labels: int = 60, **overrides: Any) -> tuple[PhaseDiagramDocument, HullSearch]:
+def memory_store() -> JobStore:
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    return store
+
+
+def run(
+    folder: Any, labels: int = 60, store: JobStore | None = None, *, ensure: bool = True, **overrides: Any
+) -> tuple[PhaseDiagramDocument | None, HullSearch]:
+    """Run the goal; without `ensure`, no document where a job was killed."""
+    store = store or memory_store()
     user = {
         "project_name": "cu-au",
         "target_system": {"elements": ["Cu", "Au"]},
@@ -46,11 +57,12 @@ def run(folder: Any, labels: int = 60, **overrides: Any) -> tuple[PhaseDiagramDo
         "overrides": SMALL | overrides,
     }
     system = HeuristicEngine().expand(parse_user_config(user))
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    store.connect()
     flow = OTFMaker().make(system)
-    run_locally(flow, store=store, log=False, ensure_success=True, create_folders=True, root_dir=folder)
-    found = store.get_output(flow.output.uuid, which="last")
+    run_locally(flow, store=store, log=False, ensure_success=ensure, create_folders=True, root_dir=folder)
+    try:
+        found = store.get_output(flow.output.uuid, which="last")
+    except ValueError:  # there is none
+        return None, HullSearch(store, system.run_id)
     return PhaseDiagramDocument.model_validate(found), HullSearch(store, system.run_id)
 
 
@@ -111,3 +123,45 @@ def test_too_small_a_budget_is_no_answer_but_says_what_may_be_stable(tmp_path):
     assert document.n_reference_calculations <= 16
     assert any("may be stable" in sentence for sentence in document.missing)
     assert any(one.source == "potential" and one.probability_stable > 0.05 for one in document.entries)
+
+
+def test_a_raised_budget_goes_on_with_what_was_learned(tmp_path):
+    store = memory_store()
+    before, _ = run(tmp_path, labels=20, store=store)
+    assert before.state == "not_enough_evidence"
+    paid = set(before.provenance["label_ids"])
+    after, search = run(tmp_path, labels=60, store=store)
+    assert after.run_id == before.run_id
+    assert after.state == "done"
+    assert paid < set(after.provenance["label_ids"])
+    assert after.n_reference_calculations == len(set(after.provenance["label_ids"])) <= 60
+    asked = [(one.candidate, one.predicted_eV_per_atom) for one in search.progress().labels]
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "moment"),
+    [
+        ("mlip_autopipe.jobs.hull_search:HullSearch.save_progress", 1, "before"),
+        ("mlip_autopipe.jobs.hull_search:HullSearch.relax", 2, "before"),
+        ("mlip_autopipe.jobs.hull_search:HullSearch.relax", 4, "after"),
+        ("mlip_autopipe.jobs.hull_relearning:learn_candidates", 1, "after"),
+        ("mlip_autopipe.jobs.hull_search:HullSearch.save_progress", 3, "before"),
+        ("mlip_autopipe.jobs.phase_diagram_document:build_phase_diagram_document", 1, "after"),
+    ],
+)
+def test_a_killed_job_is_done_by_the_next_and_the_end_is_the_same(
+    settled, tmp_path, monkeypatch, where, call, moment
+):
+    expected, _ = settled
+    store = memory_store()
+    with monkeypatch.context() as patch:
+        kills = kill_once(patch, where, call, moment)
+        document, _ = run(tmp_path, store=store, ensure=False)
+        assert kills == [call]
+    document, _ = run(tmp_path, store=store)
+    same = {"hull_vertices", "rounds", "n_reference_calculations", "fresh_errors_eV_per_atom", "state"}
+    assert document.model_dump(include=same) == expected.model_dump(include=same)
+    assert document.provenance["label_ids"] == expected.provenance["label_ids"]
+    for one, other in zip(document.entries, expected.entries, strict=True):
+        assert (one.name, one.energy_eV_per_atom) == (other.name, other.energy_eV_per_atom)

@@ -20,6 +20,7 @@ from mlip_autopipe.launch.jobstore import jobstore_for
 from mlip_autopipe.launch.launchpad import connect
 from mlip_autopipe.launch.location import locate
 from mlip_autopipe.launch.workflow import to_workflow, write_workflow_yaml
+from tests.browser import seen_in_a_browser
 
 pytestmark = pytest.mark.live
 
@@ -95,18 +96,6 @@ def test_the_web_page_lists_the_workflow(live_launchpad, submit_flow, clean_dir)
     finally:
         server.terminate()
         server.wait(20)
-
-
-def seen_in_a_browser(url: str, folder: Path) -> str:
-    """The page as a real browser has built it, scripts run."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine; `make test` installs it as root on Debian")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={folder / 'chromium'}"]
-    flags += ["--virtual-time-budget=3000", "--dump-dom"]
-    done = subprocess.run([chromium, *flags, url], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout
 
 
 def test_plain_jobflow_reads_the_results_through_the_written_file(embedded_launchpad, clean_dir):

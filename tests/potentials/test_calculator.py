@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,6 +24,43 @@ def test_one_call_gives_all_and_ase_can_export_it() -> None:
     assert np.array_equal(atoms.get_stress(), found.stress_eV_per_A3)
     atoms.calc.force_std(atoms)
     assert set(atoms.calc.export_properties()) >= {"energy", "forces", "stress"}
+
+
+def _moved(atoms: Any) -> None:
+    atoms.positions[0, 0] = np.nextafter(atoms.positions[0, 0], np.inf)
+
+
+def _strained(atoms: Any) -> None:
+    atoms.set_cell(atoms.cell * 1.001)
+
+
+def _replaced(atoms: Any) -> None:
+    atoms.numbers[0] = 29 if atoms.numbers[0] != 29 else 47
+
+
+def _opened(atoms: Any) -> None:
+    atoms.pbc = [True, True, False]
+
+
+@pytest.mark.parametrize("change", [_moved, _strained, _replaced, _opened, lambda atoms: atoms.pop()])
+def test_it_computes_anew_exactly_when_something_has_changed(
+    change: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(ShiftedEMT, "predict", lambda self, atoms: calls.append(1) or fake_prediction(atoms))
+    atoms = emt_set(1, 0).configurations[0].atoms
+    atoms.calc = ForceFieldCalculator(ShiftedEMT())
+    for _ in range(2):
+        atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    assert len(calls) == 1
+    change(atoms)
+    for _ in range(2):
+        atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    assert len(calls) == 2
+
+
+def fake_prediction(atoms: Any) -> SimpleNamespace:
+    return SimpleNamespace(energy_eV=1.0, forces_eV_per_A=np.zeros((len(atoms), 3)), stress_eV_per_A3=np.zeros(6))
 
 
 def test_force_std_is_the_calibrated_one() -> None:
