@@ -61,7 +61,7 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -c "$minimum" 2>/dev/null; th
     "$python" -m venv --clear .venv
 fi
 extras=embedded,gpaw
-if [ "$mode" = test ]; then extras=$extras,dev,alloys,mace,polymlp; fi
+if [ "$mode" = test ]; then extras=$extras,dev,alloys,mace,phonons,polymlp; fi
 say "installing mlip-autopipe[$extras] into .venv (a few minutes the first time)"
 export GPAW_CONFIG="$PWD/tools/gpaw_siteconfig.py" PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install -qq --upgrade pip

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHOWN = 25
 NEAR_eV = 0.03
+SURE = 0.995
 DRAWN_ELEMENTS = (2, 3)
 COLUMNS = (
     "name",
@@ -27,10 +28,11 @@ COLUMNS = (
     "probability_stable",
     "volume_A3_per_atom",
 )
+EXTXYZ_KEYS = ("name", "source", "e_above_hull_eV_per_atom", "probability_stable")
 
 
 def show_phase_diagram(console: Console, document: Document) -> None:
-    """Print the phases on and near the hull with their probabilities, regions, temperatures and the evidence."""
+    """Print the phases on and near the hull with their probabilities, regions, what temperature does, the evidence."""
     from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
@@ -62,14 +64,16 @@ def show_phase_diagram(console: Console, document: Document) -> None:
         console.print(f"and {len(near) - SHOWN} more within {1e3 * NEAR_eV:g} meV; results.json has all")
     for region in document["regions"]:
         console.print(Text(" + ".join(region["names"]) + " coexist"))
-    for line in _temperature_lines(document.get("temperature")):
+    for line in [*_temperature_lines(document.get("temperature")), *_vibration_lines(document.get("vibrations"))]:
         console.print(Text(line))
     print_evidence(console, document)
 
 
 def flat_phase_diagram(document: Document) -> Document:
-    """Return the document as it is, without the marks of its classes: its lists are flat already."""
+    """Return the document without the marks of its classes and without structures: its lists are flat already."""
     found: Document = _unmarked(document)
+    for one in found["entries"]:
+        one.pop("structure", None)  # phases.extxyz has them
     return found
 
 
@@ -93,6 +97,25 @@ def _temperature_lines(part: Document | None) -> list[str]:
     return lines
 
 
+def _vibration_lines(part: Document | None) -> list[str]:
+    """Say which phases have the lowest free energies, with the probability where it is not sure."""
+    if part is None:
+        return []
+    known = {one["entry"]: one for one in part["entries"]}
+    lines = [f"free energies of {len(known)} phases with {part['method']} vibrations:"]
+    for t, hull in enumerate(part["hulls"]):
+        named = []
+        for one in (known[place] for place in hull["hull_vertices"]):
+            probability = one["probability_stable"][t]
+            named.append(one["name"] + (f" ({100 * probability:.0f} %)" if probability < SURE else ""))
+        lines.append(f"  at {hull['temperature_K']:g} K the hull holds {', '.join(named) or 'nothing that is known'}")
+    shaken = [one for one in part["entries"] if not one["dynamically_stable"]]
+    if shaken:
+        named = [f"{one['name']} ({one['worst_imaginary_THz']:.1f} THz)" for one in shaken]
+        lines.append(f"  dynamically unstable: {', '.join(named)}")
+    return lines
+
+
 def draw_hull(document: Document, path: Path) -> Path:
     """Draw the hull, or for four elements and more the probabilities, into a PNG file."""
     from mlip_autopipe.cli.figures import remark
@@ -107,7 +130,7 @@ def draw_hull(document: Document, path: Path) -> Path:
 
 
 def further_files(document: Document) -> dict[str, bytes]:
-    """Return the hull as a page for a browser, the entries as CSV, and as pymatgen's entries."""
+    """Return the hull as a page for a browser, the entries as CSV and as pymatgen's, and the structures."""
     from monty.json import MontyEncoder
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
@@ -121,6 +144,8 @@ def further_files(document: Document) -> dict[str, bytes]:
         for one in entries
     ]
     files = {"hull.csv": _table(entries).encode(), "pymatgen_entries.json": json.dumps(made, cls=MontyEncoder).encode()}
+    if any(one.get("structure") for one in entries):
+        files["phases.extxyz"] = _structures(entries).encode()
     if len(document["elements"]) in DRAWN_ELEMENTS:
         page = hull_page(document, "-".join(document["elements"]))
         if page is not None:
@@ -153,6 +178,24 @@ def _table(entries: list[Document]) -> str:
     rows.writerow(["formula", "energy_eV", *COLUMNS])
     for one in entries:
         rows.writerow([one["formula"], one["energy_eV_per_atom"] * one["n_atoms"], *(one[name] for name in COLUMNS)])
+    return text.getvalue()
+
+
+def _structures(entries: list[Document]) -> str:
+    """Return the relaxed structures nearest the hull, with what ``mlip-auto analyse hull`` reads."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    from mlip_autopipe.potentials.dataset import atoms_of
+
+    frames = []
+    for one in (one for one in entries if one.get("structure")):
+        atoms = atoms_of(one["structure"])
+        atoms.calc = SinglePointCalculator(atoms, energy=one["energy_eV_per_atom"] * one["n_atoms"])
+        atoms.info |= {name: one[name] for name in EXTXYZ_KEYS}
+        frames.append(atoms)
+    text = io.StringIO()
+    write(text, frames, format="extxyz")
     return text.getvalue()
 
 

@@ -125,7 +125,9 @@ class HeuristicEngine:
                 learning["diffusion"], explored = diffusion, diffusion.temperatures_K
                 others = defective_start(structure, diffusion, choices)
             elif goal == "phase_diagram":
-                learning["phase_diagram"] = choose_phase_diagram(target, temperatures, choices)
+                learning["phase_diagram"] = choose_phase_diagram(
+                    target, temperatures, choices, melting_point_K=material.melting_point_K
+                )
                 explored, others = None, other_alloys(target, goal, choices)
             else:
                 others = other_alloys(target, goal, choices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -26,6 +26,9 @@ _SET_ELSEWHERE: dict[str, str] = {
     "material.elements": "describe the material under target_system",
     "material.n_atoms": "describe the material under target_system",
     "material.structure": "describe the material under target_system",
+    "phase_diagram.elements": "set target_system.elements",
+    "phase_diagram.composition_range": "set target_system.composition_range",
+    "phase_diagram.structures": "name the files in target_system.structures",
     "reference.engine": "set reference.engine at the top of the input",
     "reference.files": "name the files in reference.kwargs or reference.parameters",
     "schema_version": "it belongs to this version of the package",
@@ -259,7 +262,14 @@ def _wanted(field: FieldInfo) -> str:
     annotation = field.annotation
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     names = [kinds[k] for k in (annotation, *get_args(annotation)) if k in kinds]
-    return names[0] if names else "a list of six-component strains"
+    if names:
+        return names[0]
+    if get_origin(annotation) is Literal:
+        return "a word"
+    inner = [one for part in (annotation, *get_args(annotation)) if get_origin(part) is list for one in get_args(part)]
+    if any(float in (one, *get_args(one)) for one in inner):
+        return "a list of numbers"
+    return "a list of words" if any(get_origin(one) is Literal for one in inner) else "a list of six-component strains"
 
 
 def _as_number(value: Any) -> float | None:

@@ -23,6 +23,9 @@ MORE_CANDIDATES = 2500
 """With four elements and more: what a document can hold."""
 QUASIRANDOM_SITES = 16
 STRUCTURES_PER_JOB = 150
+VIBRATION_STEP_K = 300.0
+FALLBACK_MELTING_POINT_K = 1500.0
+MOST_VIBRATION_TEMPERATURES = 20
 
 
 def parent_of(elements: list[str]) -> str:
@@ -38,6 +41,8 @@ def choose_phase_diagram(
     target: TargetSystem,
     temperatures_K: list[float] | None,
     choices: Choices,
+    *,
+    melting_point_K: float | None = None,
 ) -> PhaseDiagramSettings:
     """Choose the candidates, how they are decided, and the temperatures.
 
@@ -49,6 +54,8 @@ def choose_phase_diagram(
         Of the T-x diagram, if the user asks for some.
     choices
         Takes the reasons.
+    melting_point_K
+        Of the elements' mean, where known: free energies of crystals are asked for below it.
 
     Raises
     ------
@@ -98,8 +105,26 @@ def choose_phase_diagram(
             "asked for" if temperatures_K else "from deep below to above the transitions that Monte Carlo finds",
         ),
         monte_carlo_sites=choose("monte_carlo_sites", 280, "order over some cells; larger ones sharpen transitions"),
+        vibrations=choose(
+            "vibrations", "none", "crystals at rest; phonons take up to some hundred force calls for each phase", DESIGN
+        ),
+        vibration_temperatures_K=choose(
+            "vibration_temperatures_K", *_vibration_temperatures(temperatures_K, melting_point_K)
+        ),
         seed=choose("seed", 0, "of all random numbers"),
     )
+
+
+def _vibration_temperatures(asked_K: list[float] | None, melting_point_K: float | None) -> tuple[list[float], str]:
+    """Return temperatures at which crystals have a hull of free energies, and why."""
+    if asked_K:
+        found = sorted({0.0, *(float(one) for one in asked_K)})
+        if len(found) <= MOST_VIBRATION_TEMPERATURES:
+            return found, "those asked for, and 0 K for the zero-point energy"
+    melts_K = melting_point_K or FALLBACK_MELTING_POINT_K
+    steps = range(min(int(melts_K / VIBRATION_STEP_K) + 1, MOST_VIBRATION_TEMPERATURES))
+    known = f"the melting point ({melts_K:.0f} K)" if melting_point_K else f"{melts_K:.0f} K"
+    return [VIBRATION_STEP_K * k for k in steps], f"from the zero-point energy up to {known}"
 
 
 def _own_structures(files: list[Path], elements: list[str]) -> list[dict[str, Any]]:

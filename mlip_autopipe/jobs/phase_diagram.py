@@ -66,7 +66,7 @@ def relax_candidates(run_id: str, batch: int) -> str:
 
 @job(config=STORE_EXPOSED)
 def settle_hull(run_id: str, batches: list[Any]) -> Response[Any]:
-    """Send the candidates in doubt to the reference and back to learning, or go on to temperature.
+    """Send the candidates in doubt to the reference and back to learning, or go on to temperature and vibrations.
 
     Parameters
     ----------
@@ -89,6 +89,10 @@ def settle_hull(run_id: str, batches: list[Any]) -> Response[Any]:
     if search.settings.temperatures_K != []:
         one = alloy_temperature(run_id)
         one.name = "hull: temperature"
+        jobs.append(one)
+    if search.settings.vibrations != "none":
+        one = alloy_vibrations(run_id)
+        one.name = "hull: vibrations"
         jobs.append(one)
     after = conclude_phase_diagram(run_id, [one.output for one in jobs])
     after.name = "phase diagram"
@@ -122,16 +126,41 @@ def alloy_temperature(run_id: str) -> str:
     return "done"
 
 
+@job(config=STORE_EXPOSED)
+def alloy_vibrations(run_id: str) -> str:
+    """Compute the phonons of the phases on and near the hull, and hulls of their free energies.
+
+    Parameters
+    ----------
+    run_id
+        A run whose hull is settled, or whose budget is spent.
+
+    Returns
+    -------
+    str
+        ``done``; the free energies, or why there are none, are in the JobStore.
+    """
+    from mlip_autopipe.jobs.alloy_vibrations import add_vibrations
+    from mlip_autopipe.jobs.hull_search import HullSearch
+    from mlip_autopipe.jobs.phase_diagram_document import settled_hull
+
+    store = current_store()
+    search = HullSearch(store, run_id)
+    relaxed, found, _ = settled_hull(store, search)
+    add_vibrations(search, relaxed, found)
+    return "done"
+
+
 @job(config=STORE_EXPOSED, output_schema=PhaseDiagramDocument)
-def conclude_phase_diagram(run_id: str, temperature: list[Any]) -> PhaseDiagramDocument:
+def conclude_phase_diagram(run_id: str, parts: list[Any]) -> PhaseDiagramDocument:
     """Write the property document.
 
     Parameters
     ----------
     run_id
         A run whose hull is settled, or whose budget is spent.
-    temperature
-        Output of `alloy_temperature`; only makes this job wait for it.
+    parts
+        Outputs of `alloy_temperature` and `alloy_vibrations`; only make this job wait for them.
     """
     from mlip_autopipe.jobs.hull_search import HullSearch
     from mlip_autopipe.jobs.phase_diagram_document import build_phase_diagram_document

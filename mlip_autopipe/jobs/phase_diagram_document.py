@@ -1,4 +1,4 @@
-"""From a settled hull to the property document: phases with probabilities, regions, what is missing, temperature."""
+"""From a settled hull to the property document: phases, regions, what is missing, temperature, vibrations."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ MOST_ENTRIES = 1200
 """Of a document, which stays below a megabyte; the rest is in the blob."""
 EXTRAPOLATES_eV = 0.03
 """Per atom: a posterior so wide has not seen such a structure."""
+MOST_STRUCTURES = 60
+"""In a document; a structure takes as much room as its entry, or more."""
 TELLING_LABELS = 5
 
 
@@ -39,7 +41,8 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
         Its hull is settled, or its budget spent.
     """
     from mlip_autopipe.jobs.alloy_temperature import temperature_part
-    from mlip_autopipe.reference.labels import LabelStore
+    from mlip_autopipe.jobs.alloy_vibrations import vibrations_part
+    from mlip_autopipe.reference.labels import LabelStore, structure_document
 
     system, settings, progress = search.system, search.settings, search.progress()
     otf = search.records.learned()
@@ -48,7 +51,10 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
     order = np.argsort(found.hull.e_above_hull_eV_per_atom, kind="stable")[:MOST_ENTRIES]
     places = {int(found.kept[k]): place for place, k in enumerate(order)}
     entries = [_entry(search, relaxed, found, int(k), flags) for k in order]
+    for entry, k in zip(entries[:MOST_STRUCTURES], order, strict=False):
+        entry.structure = structure_document(relaxed.structures[int(found.kept[k])])
     temperature, warned = temperature_part(search)
+    vibrations, shaken = vibrations_part(search, places)
     far = len(found.kept) - len(entries)
     left_out = [f"the {far} candidates farthest above the hull are not listed"] if far else []
     gates = [_stated_errors_hold(found)]
@@ -71,11 +77,14 @@ def build_phase_diagram_document(store: JobStore, search: HullSearch) -> PhaseDi
         widening=found.energies.widening,
         fresh_errors_eV_per_atom=[(float(a), float(b)) for a, b in found.energies.fresh],
         temperature=temperature,
+        vibrations=vibrations,
         gates=gates,
         n_reference_calculations=otf.n_reference_calculations,
         missing=missing,
         warnings=list(
-            dict.fromkeys([*system.warnings, *otf.warnings, *_warnings(entries, given_up), *left_out, *warned])
+            dict.fromkeys(
+                [*system.warnings, *otf.warnings, *_warnings(entries, given_up), *left_out, *warned, *shaken]
+            )
         ),
         provenance=provenance(system, otf.label_ids, LabelStore(store), otf=otf),
     )

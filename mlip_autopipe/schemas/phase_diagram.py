@@ -69,6 +69,9 @@ class PhaseEntry(StrictModel):
     volume_A3_per_atom: float
     label_id: str | None = None
     flags: list[str] = Field(default_factory=list, description="Unfinished, changed lattice, dissociated ...")
+    structure: dict[str, Any] | None = Field(
+        None, description="As in a label: cell_A, numbers, positions_A, pbc, magmoms. Only of those nearest the hull."
+    )
 
 
 class PhaseRegion(StrictModel):
@@ -100,6 +103,9 @@ class PhaseDiagramDocument(StrictModel):
         description="Of each candidate's label before it was learned: prediction minus label, and what was stated."
     )
     temperature: dict[str, Any] | None = Field(None, description="The T-x diagram.")
+    vibrations: dict[str, Any] | None = Field(
+        None, description="Free energies from phonons of the potential, and hulls of them at temperatures."
+    )
     gates: list[Gate]
     n_reference_calculations: int = Field(ge=0)
     missing: list[str] = Field(default_factory=list)

@@ -7,7 +7,7 @@ used.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -127,6 +127,12 @@ class PhaseDiagramSettings(StrictModel):
         description="Of the T-x diagram; None: from below to above its transitions; empty: none is made."
     )
     monte_carlo_sites: int = Field(ge=16, description="Least number of sites in the cell of the Monte Carlo runs.")
+    vibrations: Literal["none", "harmonic", "quasiharmonic"] = Field(
+        "none", description="Free energies of the phases on and near the hull from phonons of the potential."
+    )
+    vibration_temperatures_K: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default=[0.0], min_length=1, max_length=20, description="At which these phases have a hull of free energies."
+    )
     seed: int = Field(ge=0)
 
 
