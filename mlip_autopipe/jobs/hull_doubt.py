@@ -40,9 +40,10 @@ class HullDoubt:
         The other ones, with the candidate that stands for them.
     hull, hulls
         Of the kept ones, places as in `kept`.
-    wanted
-        Candidates whose labels would settle most, the best first, then some at random; none when everything is
-        settled.
+    needed
+        Candidates whose labels would settle most, the best first; none when everything is settled.
+    audits
+        Some at random: their labels tell how wrong the potential is where it believes to know.
     """
 
     energies: CandidateEnergies
@@ -50,7 +51,13 @@ class HullDoubt:
     same_as: dict[int, int]
     hull: Hull
     hulls: HullSamples
-    wanted: list[int]
+    needed: list[int]
+    audits: list[int]
+
+    @property
+    def wanted(self) -> list[int]:
+        """Candidates to label next."""
+        return [*self.needed, *self.audits]
 
     @property
     def vertices(self) -> list[int]:
@@ -68,6 +75,8 @@ def doubt(
     energies: CandidateEnergies,
     settings: PhaseDiagramSettings,
     given_up: Collection[int] = (),
+    *,
+    checked: bool = False,
 ) -> HullDoubt:
     """Build the hull, thousands of it from samples, and choose labels.
 
@@ -79,6 +88,8 @@ def doubt(
         How many labels, and what probability needs one.
     given_up
         Candidates whose label could not be computed.
+    checked
+        Whether a settled hull needs no further labels at random: its potential is put to the test by some once.
     """
     same_as = _same(relaxed, energies, settings.window_eV_per_atom)
     known = np.isfinite(energies.energies_eV)
@@ -96,17 +107,18 @@ def doubt(
     needs |= ~asked & (probability > settings.target_probability)
     needs[hull.vertices] |= ~asked[hull.vertices]
     needs &= ~labelled | (probability < 1 - settings.target_probability)  # what is sure needs no better label
-    wanted: list[int] = []
+    needed: list[int] = []
     if needs.any():
         values = settles(fractions, samples, hulls, asked)
         # equal values, for example of what no sample has shown deep: the more probable first
         order = np.lexsort((-hulls.probability_stable, -values))
-        wanted = [int(kept[k]) for k in order if needs[k]][: settings.labels_per_round]
-        # some at random: they tell how wrong the potential is where it believes to know
+        needed = [int(kept[k]) for k in order if needs[k]][: settings.labels_per_round]
+    audits: list[int] = []
+    if needed or not checked:
         rng = np.random.default_rng((settings.seed, int(energies.labelled.sum())))
-        others = np.flatnonzero(near & ~needs)
-        wanted += [int(kept[k]) for k in rng.permutation(others)[: settings.audits_per_round]]
-    return HullDoubt(energies, kept, same_as, hull, hulls, wanted)
+        others = np.flatnonzero(near & ~needs & ~labelled)
+        audits = [int(kept[k]) for k in rng.permutation(others)[: settings.audits_per_round]]
+    return HullDoubt(energies, kept, same_as, hull, hulls, needed, audits)
 
 
 def _same(relaxed: RelaxedCandidates, energies: CandidateEnergies, window_eV: float) -> dict[int, int]:

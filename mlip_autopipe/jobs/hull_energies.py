@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-PRIOR_LABELS: Final = 4.0
+PRIOR_LABELS: Final = 3.0
 """The samples' own word on their spread counts as much as so many labels."""
+FORGETTING: Final = 0.5
+"""From round to round: a potential that has learned more may be wrong in other ways than the one before."""
 CARRYING_ERROR: Final = 0.3
 """Of the energy by which a label is carried to another geometry: the potential's error on a small difference."""
 LEAST_ERROR_eV: Final = 1e-5
@@ -102,7 +104,7 @@ def candidate_energies(
     changes[:, places] = drawn / sizes[places]
     stated = changes.std(axis=0)
     fresh = _fresh_errors(progress, labels)
-    factor = widening(fresh)
+    factor = widening(fresh[:, :2], fresh[:, 2])
     samples = np.where(known, energies, 0.0) + factor * changes
     rng = np.random.default_rng((settings.seed, n))
     errors, times, label_ids = np.full(n, np.inf), np.zeros(n, dtype=np.int64), {}
@@ -132,21 +134,24 @@ def candidate_energies(
         times_labelled=times,
         stated_eV=stated,
         widening=factor,
-        fresh=fresh,
+        fresh=fresh[:, :2],
         label_ids=label_ids,
     )
 
 
-def widening(fresh: FloatArray) -> float:
+def widening(fresh: FloatArray, rounds: FloatArray) -> float:
     """Return the factor on the samples' spread: root mean square of errors over what was stated, with a prior of 1.
 
     Parameters
     ----------
     fresh
         (labels, 2) errors and stated standard deviations.
+    rounds
+        (labels,) in which they were asked for; each counts `FORGETTING` times as much as one of the next.
     """
+    weights = FORGETTING ** (rounds.max(initial=0.0) - rounds)
     ratios = (fresh[:, 0] / np.maximum(fresh[:, 1], LEAST_ERROR_eV)) ** 2
-    return float(np.sqrt((ratios.sum() + PRIOR_LABELS) / (len(ratios) + PRIOR_LABELS)))
+    return float(np.sqrt((weights @ ratios + PRIOR_LABELS) / (weights.sum() + PRIOR_LABELS)))
 
 
 def fractions_of(relaxed: RelaxedCandidates, elements: list[str]) -> FloatArray:
@@ -158,9 +163,10 @@ def fractions_of(relaxed: RelaxedCandidates, elements: list[str]) -> FloatArray:
 
 
 def _fresh_errors(progress: HullProgress, labels: Sequence[ReferenceLabel | None]) -> FloatArray:
+    """Return errors, what was stated, and rounds: (labels, 3)."""
     found = []
     for one, label in zip(progress.labels, labels, strict=True):
         if label is not None and label.energy_eV is not None:
             error = one.predicted_eV_per_atom - label.energy_eV / len(one.structure["numbers"])
-            found.append((error, one.stated_eV_per_atom))
-    return np.array(found).reshape(-1, 2)
+            found.append((error, one.stated_eV_per_atom, one.round))
+    return np.array(found, dtype=float).reshape(-1, 3)

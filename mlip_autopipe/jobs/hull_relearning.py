@@ -63,6 +63,8 @@ def learn_candidates(
         return None
     if progress.sent_back == search.potential_sha256:  # nothing was learned from the last ones: the budget is spent
         return None
+    if not found.needed and _left(store, search) < len(found.audits):  # a test is no reason to call a budget too small
+        return None
     records = RunRecords(store, search.run_id)
     state = records.state()
     assert state is not None, "the hull comes after learning"
@@ -90,6 +92,7 @@ def learn_candidates(
         progress.model_copy(
             update={
                 "rounds": progress.rounds + 1,
+                "checked": progress.checked or not found.needed,
                 "sent_back": search.potential_sha256,
                 "labels": [
                     *progress.labels,
@@ -99,6 +102,7 @@ def learn_candidates(
                             structure=structure_document(relaxed.structures[k]),
                             predicted_eV_per_atom=float(energies[k]),
                             stated_eV_per_atom=float(found.energies.stated_eV[k]),
+                            round=progress.rounds,
                         )
                         for k in found.wanted
                     ),
@@ -108,3 +112,17 @@ def learn_candidates(
         )
     )
     return state
+
+
+def _left(store: JobStore, search: HullSearch) -> int:
+    """Return how many reference calculations the budget has left."""
+    from mlip_autopipe.reference.budget import BudgetLedger, current_limits
+
+    budget = current_limits(store, search.run_id, search.system.budget)
+    ledger = BudgetLedger(
+        store,
+        search.run_id,
+        max_reference_calculations=budget.max_reference_calculations,
+        max_core_hours=budget.max_core_hours,
+    )
+    return budget.max_reference_calculations - ledger.spent()[0]

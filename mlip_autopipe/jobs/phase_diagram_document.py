@@ -94,7 +94,8 @@ def settled_hull(store: JobStore, search: HullSearch) -> tuple[RelaxedCandidates
     """Return the relaxed candidates, their hull, and those whose label could not be computed."""
     relaxed = search.relaxed()
     labels, given_up = finished_labels(store, search)
-    return relaxed, doubt(relaxed, candidate_energies(search, relaxed, labels), search.settings, given_up), given_up
+    energies, checked = candidate_energies(search, relaxed, labels), search.progress().checked
+    return relaxed, doubt(relaxed, energies, search.settings, given_up, checked=checked), given_up
 
 
 def _entry(
@@ -190,10 +191,10 @@ def _stated_errors_hold(found: HullDoubt) -> Gate:
 
 
 def _missing(search: HullSearch, found: HullDoubt) -> list[str]:
-    if not found.wanted:
+    if not found.needed:
         return []
-    names = [f"{search.candidates.names[k]} ({found.probabilities[k]:.2f})" for k in found.wanted[:5]]
-    more = "" if len(found.wanted) <= 5 else " and others"
+    names = [f"{search.candidates.names[k]} ({found.probabilities[k]:.2f})" for k in found.needed[:5]]
+    more = "" if len(found.needed) <= 5 else " and others"
     return [
         f"candidates without a label may be stable (probability in brackets): {', '.join(names)}{more}; raise "
         "resources.max_reference_calculations or phase_diagram.max_rounds"

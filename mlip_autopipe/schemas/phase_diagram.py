@@ -21,6 +21,7 @@ class HullLabel(StrictModel):
     structure: dict[str, Any] = Field(description="As it is labelled, as in a label.")
     predicted_eV_per_atom: float
     stated_eV_per_atom: float = Field(description="Standard deviation over samples of the potential, as drawn.")
+    round: int = Field(0, description="Of labels for the hull, from 0.")
 
 
 class HullProgress(StrictModel):
@@ -32,6 +33,7 @@ class HullProgress(StrictModel):
     candidates_sha256: str = Field(description="All candidates as generated; a blob.")
     n_candidates: int
     rounds: int = 0
+    checked: bool = Field(False, description="A hull that was settled has been put to the test by labels at random.")
     sent_back: str | None = Field(None, description="Potential that was sent back to learning last.")
     labels: list[HullLabel] = Field(default_factory=list)
     dropped: list[int] = Field(default_factory=list, description="Candidates too far above the hull to be relaxed.")

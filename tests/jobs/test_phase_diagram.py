@@ -12,7 +12,9 @@ from maggma.stores import MemoryStore
 
 from mlip_autopipe.flows.otf import OTFMaker
 from mlip_autopipe.heuristics import HeuristicEngine
-from mlip_autopipe.jobs.hull_relearning import learn_candidates
+from mlip_autopipe.jobs.hull_doubt import doubt
+from mlip_autopipe.jobs.hull_energies import candidate_energies
+from mlip_autopipe.jobs.hull_relearning import finished_labels, learn_candidates
 from mlip_autopipe.jobs.hull_search import HullSearch
 from mlip_autopipe.jobs.phase_diagram_document import settled_hull
 from mlip_autopipe.learning.batch_relaxation import relax_structures
@@ -76,8 +78,15 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> tuple[PhaseDiagramDocument, HullSearch]:
-    return run(tmp_path_factory.mktemp("phases"))
+def store() -> JobStore:
+    return memory_store()
+
+
+@pytest.fixture(scope="module")
+def settled(
+    tmp_path_factory: pytest.TempPathFactory, store: JobStore
+) -> tuple[PhaseDiagramDocument, HullSearch]:
+    return run(tmp_path_factory.mktemp("phases"), store=store)
 
 
 class Truth:
@@ -96,6 +105,18 @@ def test_every_vertex_rests_on_a_label_and_nothing_else_may_be_stable(settled):
     assert document.n_reference_calculations <= 60
     assert document.rounds >= 1
     assert len(document.fresh_errors_eV_per_atom) >= len(document.hull_vertices)
+
+
+def test_a_settled_hull_is_put_to_the_test_by_labels_at_random_once(settled, store):
+    _, search = settled
+    assert search.progress().checked
+    relaxed = search.relaxed()
+    energies = candidate_energies(search, relaxed, finished_labels(store, search)[0])
+    untested = doubt(relaxed, energies, search.settings)
+    assert untested.needed == []
+    assert len(untested.audits) == search.settings.audits_per_round
+    assert not energies.labelled[untested.audits].any()
+    assert doubt(relaxed, energies, search.settings, checked=True).wanted == []
 
 
 def test_the_hull_is_that_of_the_truth(settled):
@@ -153,7 +174,6 @@ def test_a_raised_budget_goes_on_with_what_was_learned(tmp_path):
     [
         ("mlip_autopipe.jobs.hull_search:HullSearch.relax", 2, "before"),
         ("mlip_autopipe.jobs.hull_relearning:learn_candidates", 1, "after"),
-        ("mlip_autopipe.jobs.phase_diagram_document:build_phase_diagram_document", 1, "after"),
     ],
 )
 def test_a_killed_job_is_done_by_the_next_and_the_end_is_the_same(
@@ -176,7 +196,9 @@ def test_killed_between_state_and_progress_the_same_job_does_the_same_again(sett
         _, search = run(tmp_path, store=store, ensure=False)
     relaxed, found, _ = settled_hull(store, search)
     assert learn_candidates(store, search, relaxed, found) is not None
-    assert search.progress().labels == undisturbed.progress().labels
+    asked = search.progress().labels
+    assert {one.round for one in asked} == {0, 1}
+    assert asked == [one for one in undisturbed.progress().labels if one.round < 2]
     assert_same(run(tmp_path, store=store)[0], expected)
 
 
