@@ -65,6 +65,13 @@ class UncertaintyWatch:
         Fixed number of steps between checks instead of one chosen from the cost.
     max_every
         Never more steps than this between checks, whatever they cost.
+
+    Attributes
+    ----------
+    history
+        Steps of the checks, and the value of the atom with the largest one.
+    least_sure
+        The largest of these values, and its frame.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class UncertaintyWatch:
         self.n_checks = 0
         self.seconds = 0.0
         self.history: list[tuple[int, float]] = []
+        self.least_sure: tuple[float, Atoms] | None = None
         self._force_std = force_std
         self._fixed = every is not None
         self._max_every = max_every
@@ -113,6 +121,8 @@ class UncertaintyWatch:
         self.last_step = state.step
         self.n_checks += 1
         self.history.append((state.step, value))
+        if self.least_sure is None or not value <= self.least_sure[0]:
+            self.least_sure = value, frame
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
         # The first answer often includes imports and set-up; it leaves the memory after the next ones.

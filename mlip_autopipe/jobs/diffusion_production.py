@@ -163,17 +163,19 @@ class DiffusionProduction(Production):
             seconds_left=left,
             watch=watch,
         )
-        self._take(run, done, max((value for _, value in watch.history), default=0.0))
+        self._take(run, done, watch.least_sure)
         self.save(run)
         if old not in (None, run.checkpoint_sha256):
             self.blobs.remove(old, self.run_id)
         return (time.monotonic() - began) / max(1, run.step - before)
 
-    def _take(self, run: DiffusionRun, done: Stretch, largest_std: float) -> None:
+    def _take(self, run: DiffusionRun, done: Stretch, least_sure: tuple[float, Atoms] | None) -> None:
         from mlip_autopipe.reference.labels import structure_document
 
         run.step = done.outcome.step
-        run.max_force_std_eV_per_A = max(run.max_force_std_eV_per_A, largest_std)
+        if least_sure is not None and not least_sure[0] <= run.max_force_std_eV_per_A:
+            run.max_force_std_eV_per_A = float(np.nan_to_num(least_sure[0], nan=np.finfo(float).max))
+            run.unsure_frame = structure_document(least_sure[1])
         frames, volumes = _frames_of(done)
         if run.stage != "production":
             frames = volumes.astype(np.float32)  # they alone are kept of the stages before
@@ -183,9 +185,8 @@ class DiffusionProduction(Production):
             run.checkpoint_sha256 = self.blobs.put(done.checkpoint, "diffusion checkpoint", self.run_id)
         status = done.outcome.status
         if status == "triggered":
-            assert done.outcome.event is not None
-            run.state, run.unsure_frame = "triggered", structure_document(done.outcome.event.atoms)
-            run.reason = f"the potential was unsure at step {run.step} ({largest_std:.2g} eV/A)"
+            run.state = "triggered"
+            run.reason = f"the potential was unsure at step {run.step} ({run.max_force_std_eV_per_A:.2g} eV/A)"
         elif status == "guard":
             run.state, run.reason = "stopped", done.message
 

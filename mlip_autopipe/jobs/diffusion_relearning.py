@@ -1,4 +1,8 @@
-"""Frames at which production was unsure go back to learning; what was simulated with that potential is not used."""
+"""Frames at which production was unsure go back to learning; what was simulated with that potential is not used.
+
+Each round of production is repeated from its start, so one that ends early gives more than the frame that ended it: the
+frames at which the other runs were nearly unsure are learned with it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from mlip_autopipe.schemas.otf import LearningState
 
 PROGRESS = "diffusion_progress"
+NEARLY = 0.8
+"""Of what makes a run stop: frames beyond are learned with those that did, which saves rounds of production."""
+MOST_FRAMES = 8
 
 
 def relearn(store: JobStore, production: DiffusionProduction) -> LearningState | None:
@@ -29,19 +36,22 @@ def relearn(store: JobStore, production: DiffusionProduction) -> LearningState |
     """
     from mlip_autopipe.potentials.dataset import atoms_of
 
-    unsure = [one for one in production.runs() if one.state == "triggered" and one.unsure_frame is not None]
-    if not unsure or not may_relearn(production):
+    runs = production.runs()
+    if not any(one.state == "triggered" for one in runs) or not may_relearn(production):
         return None
     records = RunRecords(store, production.run_id)
     state = records.state()
     assert state is not None, "production comes after learning"
+    limit = NEARLY * production.otf.force_std_trigger_eV_per_A
+    unsure = [one for one in runs if one.state == "triggered" or one.max_force_std_eV_per_A > limit]
+    unsure.sort(key=lambda one: one.max_force_std_eV_per_A, reverse=True)
     pending = []
-    for one in unsure:
-        assert one.unsure_frame is not None
+    for one in unsure[:MOST_FRAMES]:
+        assert one.unsure_frame is not None, "the frame of the largest deviation is kept"
         found = candidate(
             atoms_of(one.unsure_frame),
             "trigger",
-            f"production at {one.temperature_K:g} K was unsure",
+            f"production at {one.temperature_K:g} K was {'' if one.state == 'triggered' else 'nearly '}unsure",
             start=len(production.otf.others),
             temperature_K=one.temperature_K,
             step=one.step,

@@ -36,7 +36,7 @@ class DiffusionRun(StrictModel):
     start_sha256: str | None = Field(None, description="Where the stage before ended, for a liquid; a blob.")
     frames_sha256: list[str] = Field(default_factory=list, description="Unwrapped positions, in pieces; blobs.")
     max_force_std_eV_per_A: float = Field(0.0, description="Largest of the least sure atom along the run.")
-    unsure_frame: dict[str, Any] | None = Field(None, description="Structure at which the watch fired, as in labels.")
+    unsure_frame: dict[str, Any] | None = Field(None, description="Where that was, as in labels.")
 
 
 class DiffusionCurves(StrictModel):

@@ -9,7 +9,9 @@ import pytest
 
 from mlip_autopipe.jobs.diffusion_document import at_temperature, lengthened
 from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
-from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relearnings
+from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relearn, relearnings
+from mlip_autopipe.potentials.dataset import atoms_of
+from mlip_autopipe.reference.labels import structure_document
 from mlip_autopipe.schemas.diffusion import DiffusionDocument
 from tests.learning.tiny import Ran, run, tiny_plan
 
@@ -154,6 +156,40 @@ class TestRelearning:
         assert {one.state for one in production(ran).runs()} == {"finished"}
         sent = [one for one in ran.state.used if one.origin == "trigger"]
         assert {one.label_id for one in sent} <= set(ran.learned.label_ids)
+
+    def test_what_was_nearly_unsure_is_learned_with_it_the_least_sure_first(self, learned, clean_dir):
+        runs, trigger = production(learned), learned.system.otf.force_std_trigger_eV_per_A
+        before, state = runs.runs(), runs.records.state()
+        shares = {(300.0, "mean"): 0.9, (600.0, "mean"): 0.5, (300.0, "draw"): 1.2, (600.0, "draw"): 0.95}
+        for one in before:
+            cell = runs.cell(one)
+            cell.rattle(0.01 * len(shares), seed=round(one.temperature_K) + (one.role == "draw"))
+            share = shares[one.temperature_K, one.role]
+            update = {
+                "max_force_std_eV_per_A": share * trigger,
+                "unsure_frame": structure_document(cell),
+                "state": "triggered" if share > 1 else "finished",
+            }
+            runs.save(one.model_copy(update=update))
+        changed = {(one.temperature_K, one.role): one.unsure_frame for one in runs.runs()}
+        try:
+            sent = relearn(learned.store, runs)
+            assert sent.phase == "label"
+            expected = [changed[300.0, "draw"], changed[600.0, "draw"], changed[300.0, "mean"]]
+            assert [one.structure for one in sent.pending] == expected
+            assert [one.origin for one in sent.pending] == ["trigger"] * 3
+        finally:
+            learned.records.save_state(state)
+            runs.records.save(PROGRESS, {"kind": PROGRESS, "relearnings": 0, "sent_back": None})
+            for one in before:
+                runs.save(one)
+
+    def test_a_run_remembers_its_least_sure_frame(self, learned, clean_dir):
+        runs = production(learned)
+        one = runs.go_on((300.0, "mean", 0), 60, clean_dir)
+        assert one.state == "finished"
+        found = runs.potential.force_std(atoms_of(one.unsure_frame)).max()
+        assert found == pytest.approx(one.max_force_std_eV_per_A, rel=1e-6)
 
     def test_where_the_budget_is_spent_nothing_unsure_is_reported_as_a_result(self, clean_dir, monkeypatch):
         watch = DiffusionProduction._watch
