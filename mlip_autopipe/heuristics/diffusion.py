@@ -24,6 +24,7 @@ MIN_ATOMS = 60
 MOBILE = frozenset({"H", "Li", "Na", "K", "Cu", "Ag", "F", "O"})
 """Elements that move through compounds without vacancies being put in: those of the known fast ion conductors."""
 FRAME_FS = 50.0
+LATTICE_PS = {"solid": 10.0, "liquid": 40.0}
 FIRST_RUN_PS = {"solid": 150.0, "liquid": 40.0}
 TARGET_RELATIVE_ERROR = 0.2
 MIN_HOPS = 40
@@ -87,7 +88,7 @@ def choose_diffusion(
         frame_interval=choose(
             "frame_interval", max(1, round(FRAME_FS / step)), f"{FRAME_FS:g} fs: shorter than a hop takes"
         ),
-        lattice_steps=choose("lattice_steps", round(10_000 / step), "10 ps at zero pressure give the lattice constant"),
+        lattice_steps=choose("lattice_steps", *_lattice(phase, step)),
         steps=choose(
             "steps",
             round(1000 * FIRST_RUN_PS[phase] / step),
@@ -176,6 +177,11 @@ def _refuse_vapour(structure: Structure, kelvins: list[float]) -> None:
             f"({max(float(one) for one in boiling):.0f} K) of everything in {structure.composition.reduced_formula}; "
             "choose lower ones"
         )
+
+
+def _lattice(phase: str, step_fs: float) -> tuple[int, str]:
+    what = "lattice constant" if phase == "solid" else "volume, on which a liquid's coefficient depends steeply"
+    return round(1000 * LATTICE_PS[phase] / step_fs), f"{LATTICE_PS[phase]:g} ps at zero pressure give the {what}"
 
 
 def _vacancies(structure: Structure, phase: str, is_metal: bool) -> tuple[int, str]:

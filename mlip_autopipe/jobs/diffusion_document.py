@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,8 @@ LEAST_GROWTH, MOST_GROWTH = 1.25, 4.0
 """Of a run that is made longer: an extension that pays, and no more than a few hops can predict."""
 MARGIN = 1.3
 """What some dozens of hops predict is uncertain by a quarter, and a round of jobs that falls short is repeated."""
+LIQUID_VOLUME_POWER = 4.0
+"""d ln D / d ln V of a liquid at one temperature: 3.8 to 4.1 for copper by EMT, see docs/benchmarks.md."""
 HYDRODYNAMIC = 2.837297
 """Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
 
@@ -134,6 +136,23 @@ def build_diffusion_document(production: DiffusionProduction, labels: LabelStore
 
 
 def _analysed(production: DiffusionProduction, run: DiffusionRun) -> DiffusionResult:
+    """Return what a run says; of a liquid, errors hold that of the volume at which it ran, too."""
+    found = _of_its_frames(production, run)
+    if production.settings.phase == "solid" or not run.volume_A3_per_atom:
+        return found
+    relative = LIQUID_VOLUME_POWER * (run.volume_stderr_A3_per_atom or 0.0) / run.volume_A3_per_atom
+    return replace(found, groups={name: _widened(one, relative) for name, one in found.groups.items()})
+
+
+def _widened(group: GroupDiffusion, relative: float) -> GroupDiffusion:
+    together = group.D_collective_cm2_s
+    if together is not None:
+        together = together._replace(stderr=float(np.hypot(together.stderr, relative * together.value)))
+    error = float(np.hypot(group.D_stderr_cm2_s, relative * group.D_cm2_s))
+    return replace(group, D_stderr_cm2_s=error, D_collective_cm2_s=together)
+
+
+def _of_its_frames(production: DiffusionProduction, run: DiffusionRun) -> DiffusionResult:
     from mlip_autopipe.analysis.diffusion import calculate_msd, fit_diffusion_coefficient
     from mlip_autopipe.jobs.run_trajectories import production_frames
 

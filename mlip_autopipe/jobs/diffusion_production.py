@@ -29,6 +29,9 @@ STORE_EVERY_S = 60.0
 LEAST_STRETCH_S = 1.0
 MELT_FACTOR = 1.6
 """A liquid begins as a crystal that is melted at so many times its temperature."""
+MELTING_FS = 10_000.0
+TRANSIENT_FS = 5_000.0
+"""Of production, that do not count; half of the lattice stage where that is shorter."""
 _STREAM = 5
 _ROLES: dict[Role, int] = {"mean": 0, "draw": 1}
 _STAGES: tuple[Stage, ...] = ("melt", "lattice", "production")
@@ -87,7 +90,8 @@ class DiffusionProduction(Production):
     @property
     def transient_frames(self) -> int:
         """Frames at the start of a run that do not count: atoms come from the crystal and warm up."""
-        return max(1, self.settings.lattice_steps // (2 * self.settings.frame_interval))
+        warming = min(self.settings.lattice_steps // 2, round(TRANSIENT_FS / self.settings.time_step_fs))
+        return max(1, warming // self.settings.frame_interval)
 
     def cell(self, run: DiffusionRun) -> Atoms:
         """Return the start of a stage.
@@ -130,7 +134,7 @@ class DiffusionProduction(Production):
         """
         ends, run, pace_s = time.monotonic() + seconds_left, self.run(*member), None
         while run.state == "running":
-            if run.stage != "production" and run.step >= self.settings.lattice_steps:
+            if run.stage != "production" and run.step >= self._last_step(run):
                 self._next_stage(run)
             if run.stage == "production" and run.step >= run.wanted_steps:
                 run.state = "finished"
@@ -148,7 +152,7 @@ class DiffusionProduction(Production):
         """Run to an anchor, from which nothing is replayed, store, and return the seconds that a step takes."""
         dynamics, watch = self._dynamics(run), self._watch()
         anchors = 1 if pace_s is None else max(1, int(STORE_EVERY_S / (pace_s * dynamics.anchor_interval)))
-        last = run.wanted_steps if run.stage == "production" else self.settings.lattice_steps
+        last = self._last_step(run)
         stop = min((run.step // dynamics.anchor_interval + anchors) * dynamics.anchor_interval, last)
         began, before, old = time.monotonic(), run.step, run.checkpoint_sha256
         done = run_stretch(
@@ -189,6 +193,12 @@ class DiffusionProduction(Production):
             run.reason = f"the potential was unsure at step {run.step} ({run.max_force_std_eV_per_A:.2g} eV/A)"
         elif status == "guard":
             run.state, run.reason = "stopped", done.message
+
+    def _last_step(self, run: DiffusionRun) -> int:
+        if run.stage == "production":
+            return run.wanted_steps
+        melting = round(MELTING_FS / self.settings.time_step_fs)
+        return min(self.settings.lattice_steps, melting) if run.stage == "melt" else self.settings.lattice_steps
 
     def _next_stage(self, run: DiffusionRun) -> None:
         """Begin the next stage: a liquid where this one ended, a solid from the crystal."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlip_autopipe.jobs.diffusion_document import at_temperature, lengthened
+from mlip_autopipe.jobs.diffusion_document import _analysed, _of_its_frames, at_temperature, lengthened
 from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
 from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relearn, relearnings
 from mlip_autopipe.potentials.dataset import atoms_of
@@ -215,3 +215,15 @@ class TestRelearning:
         assert not runs.is_in_vain()
         runs.records.save(PROGRESS, {"kind": PROGRESS, "relearnings": 0, "sent_back": None})
         runs.save(other)
+
+
+def test_the_volume_of_a_liquid_run_is_in_its_error_and_not_of_a_crystal(learned, clean_dir):
+    runs = production(learned)
+    run = runs.go_on((600.0, "mean", 0), 60, clean_dir)
+    unsure = run.model_copy(update={"volume_stderr_A3_per_atom": 0.05 * run.volume_A3_per_atom})
+    solid = _analysed(runs, unsure).groups["Ni"]
+    assert solid.D_stderr_cm2_s == _of_its_frames(runs, unsure).groups["Ni"].D_stderr_cm2_s
+    runs.settings = runs.settings.model_copy(update={"phase": "liquid"})
+    plain, liquid = (of(runs, unsure).groups["Ni"] for of in (_of_its_frames, _analysed))
+    assert liquid.D_cm2_s == plain.D_cm2_s
+    assert liquid.D_stderr_cm2_s**2 == pytest.approx(plain.D_stderr_cm2_s**2 + (4 * 0.05 * plain.D_cm2_s) ** 2)
