@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlip_autopipe.analysis.lattice_hamiltonian import LatticeHamiltonian
 
 SNAPSHOTS: Final = 16
+MAX_RELATIVE_ERROR: Final = 0.5
+"""Of a temperature that is reported."""
 _HYSTERESIS: Final = 0.05
 """Between heating and cooling, relative to the temperature: beyond it their free energies are compared."""
 _NEAR: Final = np.linspace(0.9, 1.14, 8)
@@ -96,13 +98,21 @@ class OrderDisorder:
         return cls(**found)
 
     def with_expansion_error(self, relative: float) -> OrderDisorder:
-        """Return the same with a relative error of the temperature that comes from the expansion."""
+        """Return the same with a relative error of the temperature that comes from the expansion.
+
+        A temperature that is uncertain by more than half of itself is in a failed gate only.
+        """
         if self.temperature_K is None:
             return self
         value = self.temperature_K.value
         part = relative * value
         total = ValueWithError(value, float(np.hypot(self.sampling_stderr_K, part)))
-        return replace(self, expansion_stderr_K=part, temperature_K=total)
+        known = total.stderr <= MAX_RELATIVE_ERROR * value
+        words = f"{value:.0f} +- {total.stderr:.0f} K; errors up to {100 * MAX_RELATIVE_ERROR:g} % are reported"
+        gate = GateResult("temperature_known", known, words)
+        return replace(
+            self, expansion_stderr_K=part, temperature_K=total if known else None, gates=(*self.gates, gate)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,6 +103,8 @@ def _draw_ternary(axes: Any, document: Document) -> Any:
 
 
 def _scatter(axes: Any, x: FloatArray, y: FloatArray, probabilities: FloatArray) -> Any:
+    order = np.argsort(probabilities)  # of several phases at one place the likeliest is seen
+    x, y, probabilities = x[order], y[order], probabilities[order]
     likely = probabilities >= UNLIKELY
     axes.scatter(x[~likely], y[~likely], s=8, c=_GREY, lw=0, zorder=1.5)
     return axes.scatter(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlip_autopipe.jobs.hull_search import HullSearch
 
 RECORD = "alloy_temperature"
+KNOWN = "temperature_known"
+"""The gate of `OrderDisorder.with_expansion_error`."""
 MOST_ELEMENTS = 3
 NEAR_eV = 0.01
 """Per atom: alloys that much above the hull count for their lattice by 1/e."""
@@ -57,6 +59,12 @@ def temperature_part(search: HullSearch) -> tuple[dict[str, Any] | None, list[st
         f"over temperature, {gate['name']} failed: {gate['detail']}"
         for gate in part["diagram"]["gates"]
         if not gate["passed"]
+    ]
+    said += [
+        f"{one['phase']} over temperature, {gate['name']} failed: {gate['detail']}"
+        for one in part["diagram"]["order_disorder"]
+        for gate in one["gates"]
+        if gate["name"] == KNOWN and not gate["passed"]
     ]
     missed = part["below_by_other_lattices_eV_per_atom"]
     if missed > NOTICED_eV:

@@ -252,3 +252,13 @@ def test_bad_input_is_refused(sixteen):
         calculate_phase_boundaries(expansion_of("bcc", -J_EV), [-5.0])
     with pytest.raises(InvalidInputError, match="other than its first"):
         walk_composition(sixteen[0], np.zeros(16), 300.0, 0, sweeps=100, seed=0)
+
+
+def test_a_temperature_that_is_not_known_is_in_a_failed_gate_only(ordering):
+    (found,) = ordering.order_disorder
+    assert found.gates[-1].name == "temperature_known"
+    assert found.gates[-1].passed
+    unknown = found.with_expansion_error(2.0)
+    assert unknown.temperature_K is None
+    assert not unknown.gates[-1].passed
+    assert f"{found.temperature_K.value:.0f} +-" in unknown.gates[-1].detail
