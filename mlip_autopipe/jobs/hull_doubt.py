@@ -102,11 +102,13 @@ def doubt(
     asked = (energies.labelled[kept] & sure) | np.isin(kept, list(given_up))
     near = ~asked & (hull.e_above_hull_eV_per_atom < settings.window_eV_per_atom / 2)
     # all energies are measured from the elements, and their labels cost little
-    needs = near & (fractions.max(axis=1) > 1 - WHOLE)
+    pure = fractions.max(axis=1) > 1 - WHOLE
+    needs = near & pure
     probability, labelled = hulls.probability_stable, energies.labelled[kept]
     needs |= ~asked & (probability > settings.target_probability)
     needs[hull.vertices] |= ~asked[hull.vertices]
-    needs &= ~labelled | (probability < 1 - settings.target_probability)  # what is sure needs no better label
+    # what is sure needs no better label, unless all energies are measured from it
+    needs &= ~labelled | pure | (probability < 1 - settings.target_probability)
     needed: list[int] = []
     if needs.any():
         values = settles(fractions, samples, hulls, asked)
