@@ -62,6 +62,9 @@ class OrderDisorder:
         ``free energies``, ``cumulants``, ``heat capacity`` or ``none``.
     gates
         Checks.
+    order_parameters
+        Rows of temperature in K, ascending, and the order parameter in the heated and in the cooled run there: the
+        overlap with the structure, 1 in perfect order (`lattice_order.OrderOverlaps`).
     """
 
     phase: str
@@ -73,6 +76,7 @@ class OrderDisorder:
     heat_capacity_maximum_K: float
     method: str
     gates: tuple[GateResult, ...]
+    order_parameters: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def hysteresis_K(self) -> float | None:
@@ -85,6 +89,7 @@ class OrderDisorder:
         plain = dict(vars(self))
         plain["temperature_K"] = self.temperature_K and self.temperature_K._asdict()
         plain["gates"] = [gate._asdict() for gate in self.gates]
+        plain["order_parameters"] = [list(row) for row in self.order_parameters]
         return {**plain, "hysteresis_K": self.hysteresis_K}
 
     @classmethod
@@ -95,6 +100,7 @@ class OrderDisorder:
         found["fractions"], found["bracket_K"] = tuple(stored["fractions"]), (low, high)
         found["temperature_K"] = stored["temperature_K"] and ValueWithError(**stored["temperature_K"])
         found["gates"] = tuple(GateResult(**gate) for gate in stored["gates"])
+        found["order_parameters"] = tuple(tuple(row) for row in stored["order_parameters"])
         return cls(**found)
 
     def with_expansion_error(self, relative: float) -> OrderDisorder:
@@ -206,6 +212,10 @@ def order_disorder(
             heat_capacity_maximum_K=peak,
             method=method,
             gates=gates,
+            order_parameters=tuple(
+                (float(kelvin), float(up), float(down))
+                for kelvin, up, down in zip(temperatures_K, *levels, strict=True)
+            ),
         ),
         runs,
     )

@@ -262,3 +262,17 @@ def test_a_temperature_that_is_not_known_is_in_a_failed_gate_only(ordering):
     assert unknown.temperature_K is None
     assert not unknown.gates[-1].passed
     assert f"{found.temperature_K.value:.0f} +-" in unknown.gates[-1].detail
+
+
+def test_json_brings_an_ordering_diagram_back(ordering):
+    assert PhaseBoundaries.from_dict(json.loads(json.dumps(ordering.to_dict()))) == ordering
+
+
+def test_the_order_parameter_falls_from_perfect_order(ordering):
+    (found,) = ordering.order_disorder
+    kelvin, heated, cooled = np.array(found.order_parameters).T
+    assert (np.diff(kelvin) > 0).all()
+    assert heated[0] > 0.98
+    low, high = found.bracket_K
+    assert heated[kelvin < low].min() > 0.6 > heated[kelvin > 1.3 * high].max()
+    assert cooled[kelvin > 1.3 * high].max() < 0.6
