@@ -36,7 +36,7 @@ LEAST_GROWTH, MOST_GROWTH = 1.25, 4.0
 MARGIN = 1.3
 """What some dozens of hops predict is uncertain by a quarter, and a round of jobs that falls short is repeated."""
 LIQUID_VOLUME_POWER = 4.0
-"""d ln D / d ln V at one temperature: 3.8 to 4.1 for liquid copper by EMT (docs/benchmarks.md), taken for all liquids."""
+"""d ln D / d ln V at one temperature: 3.8 to 4.1 for liquid copper by EMT (docs/benchmarks.md), taken for all."""
 HYDRODYNAMIC = 2.837297
 """Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
 
