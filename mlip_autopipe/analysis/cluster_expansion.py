@@ -211,6 +211,20 @@ class ClusterExpansion:
             f"{1e3 * error:.2g} is accepted",
         )
 
+    def stable_in_energies(self, state: LatticeDecoration) -> GateResult:
+        """Check that one of the expansion's ground states is one of the energies' too, but for the error."""
+        place = self.ground_states.index(state)
+        own = (self.predictions_eV == self.ground_state_energies_eV[place]) & np.isclose(
+            self.fractions, state.fractions(len(self.elements))
+        ).all(axis=1)
+        above = float(convex_hull(self.fractions, self.energies_eV).e_above_hull_eV_per_atom[own].min())
+        return GateResult(
+            "stable_in_energies",
+            above <= self.cross_validation_error_eV,
+            f"{state.name} lies {1e3 * above:.2g} meV/atom above the hull of the energies that were expanded, no more "
+            f"than the cross-validation error {1e3 * self.cross_validation_error_eV:.2g} is accepted",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
         stored = {key: value for key, value in vars(self).items() if key not in ("parent", "ground_states", "ladder")}

@@ -115,10 +115,12 @@ class OrderDisorder:
         total = ValueWithError(value, float(np.hypot(self.sampling_stderr_K, part)))
         known = total.stderr <= MAX_RELATIVE_ERROR * value
         words = f"{value:.0f} +- {total.stderr:.0f} K; errors up to {100 * MAX_RELATIVE_ERROR:g} % are reported"
-        gate = GateResult("temperature_known", known, words)
-        return replace(
-            self, expansion_stderr_K=part, temperature_K=total if known else None, gates=(*self.gates, gate)
-        )
+        stated = replace(self, expansion_stderr_K=part, temperature_K=total)
+        return stated.only_if(GateResult("temperature_known", known, words))
+
+    def only_if(self, gate: GateResult) -> OrderDisorder:
+        """Return the same with one check more; without a temperature if that failed."""
+        return replace(self, temperature_K=self.temperature_K if gate.passed else None, gates=(*self.gates, gate))
 
 
 @dataclass(frozen=True, eq=False)

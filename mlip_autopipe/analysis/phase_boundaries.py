@@ -152,7 +152,8 @@ def calculate_phase_boundaries(
     def transition(k: int) -> tuple[OrderDisorder, HeatedAndCooled]:
         small = _small_cell(expansion, ordered[k], hamiltonian.n_sites)
         found, runs = order_disorder(hamiltonian, ordered[k], grid, small=small, sweeps=sweeps, seed=seeds[k])
-        return found.with_expansion_error(expansion_error(expansion, hamiltonian, found, runs)), runs
+        found = found.with_expansion_error(expansion_error(expansion, hamiltonian, found, runs))
+        return found.only_if(expansion.stable_in_energies(ordered[k])), runs
 
     transitions = in_threads(transition, len(ordered), n_threads)
     slices: tuple[TemperatureSlice, ...] = ()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mlip_autopipe.jobs.hull_search import HullSearch
 
 RECORD = "alloy_temperature"
-KNOWN = "temperature_known"
-"""The gate of `OrderDisorder.with_expansion_error`."""
+WITHHOLDING = ("temperature_known", "stable_in_energies")
+"""Gates without which `OrderDisorder` has no temperature."""
 MOST_ELEMENTS = 3
 NEAR_eV = 0.01
 """Per atom: alloys that much above the hull count for their lattice by 1/e."""
@@ -64,7 +64,7 @@ def temperature_part(search: HullSearch) -> tuple[dict[str, Any] | None, list[st
         f"{one['phase']} over temperature, {gate['name']} failed: {gate['detail']}"
         for one in part["diagram"]["order_disorder"]
         for gate in one["gates"]
-        if gate["name"] == KNOWN and not gate["passed"]
+        if gate["name"] in WITHHOLDING and not gate["passed"]
     ]
     missed = part["below_by_other_lattices_eV_per_atom"]
     if missed > NOTICED_eV:

@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mlip_autopipe.errors import EnvironmentProblemError
 from mlip_autopipe.launch.location import EMBEDDED_HOST, LaunchPadLocation
@@ -35,6 +37,8 @@ from mlip_autopipe.launch.project_files import (
 STATE_FOLDER = ".mlip_autopipe"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+# Outgoing connections get ports from 32768 on (Linux), or from 49152 on (IANA, macOS).
+_PORTS: Final = range(20_000, 32_768)
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -284,9 +288,12 @@ def _is_free(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((EMBEDDED_HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a free port that no outgoing connection gets: a folder's server keeps it while it is down, too."""
+    tried = random.sample(_PORTS, 1000)
+    found = next((port for port in tried if _is_free(port)), None)
+    if found is None:
+        raise EnvironmentProblemError(f"no port near {tried[0]} is free for the embedded server: end other programs")
+    return found
 
 
 @contextmanager

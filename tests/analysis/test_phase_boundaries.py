@@ -256,12 +256,28 @@ def test_bad_input_is_refused(sixteen):
 
 def test_a_temperature_that_is_not_known_is_in_a_failed_gate_only(ordering):
     (found,) = ordering.order_disorder
-    assert found.gates[-1].name == "temperature_known"
-    assert found.gates[-1].passed
+    assert [(gate.name, gate.passed) for gate in found.gates[-2:]] == [
+        ("temperature_known", True),
+        ("stable_in_energies", True),
+    ]
     unknown = found.with_expansion_error(2.0)
     assert unknown.temperature_K is None
     assert not unknown.gates[-1].passed
     assert f"{found.temperature_K.value:.0f} +-" in unknown.gates[-1].detail
+
+
+def test_a_ground_state_that_the_energies_do_not_have_gets_no_temperature():
+    true = expansion_of("bcc", -J_EV)
+    energies = true.energies_eV.copy()
+    (place,) = np.flatnonzero(true.predictions_eV == true.predictions_eV.min())
+    energies[place] += 10 * J_EV  # another structure is stable, says what was expanded
+    wrong = replace(true, energies_eV=energies)
+    diagram = calculate_phase_boundaries(wrong, [300.0], sweeps=24, target_sites=54, seed=1)
+    (found,) = diagram.order_disorder
+    assert found.temperature_K is None
+    assert found.bracket_K != (None, None)
+    assert not found.gates[-1].passed
+    assert "AuCu lies" in found.gates[-1].detail
 
 
 def test_json_brings_an_ordering_diagram_back(ordering):

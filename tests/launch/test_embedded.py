@@ -69,12 +69,9 @@ def test_from_an_empty_folder_to_a_stopped_server(tmp_path):
 
 
 def test_a_killed_server_is_noticed_and_nothing_acknowledged_is_lost(folder):
-    # below the ports that outgoing connections get: none of another process takes it while no server holds it
-    wish = next(port for port in range(20_000 + os.getpid() % 10_000, 32_768) if embedded._is_free(port))
-    (folder / "my_launchpad.yaml").write_text(f"embedded: true\nport: {wish}\n")
     location = locate(None, folder)
     first = embedded.start(location)
-    assert first.port == wish
+    assert first.port < 32_768, "what outgoing connections get would be taken while the server is down"
     client = pymongo.MongoClient(first.host, first.port)
     for number in range(20):
         client["db"]["things"].insert_one({"_id": number})
