@@ -58,6 +58,7 @@ class Liquid:
         sixth = 1 / squared**3
         push = (48 * sixth**2 - 24 * sixth) / squared
         force = apart * push[:, None]
+        self.virial = apart.T @ force
         total = np.stack(
             [
                 np.bincount(one, force[:, k], self.n) - np.bincount(other, force[:, k], self.n)
@@ -79,6 +80,11 @@ class Liquid:
     def kinetic(self) -> float:
         """Kinetic energy."""
         return 0.5 * float(np.sum(self.velocities**2))
+
+    @property
+    def pressure(self) -> np.ndarray:
+        """Pressure tensor (3, 3)."""
+        return (self.velocities.T @ self.velocities + self.virial) / self.edge**3
 
     def equilibrate(self, steps: int) -> None:
         """Melt, and give the total energy that belongs to the temperature."""

@@ -12,13 +12,11 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlip_autopipe.analysis.constants import BOLTZMANN_J_PER_K
 from mlip_autopipe.analysis.finite_size import SizeExtrapolation
 from mlip_autopipe.analysis.results import ValueWithError
 from mlip_autopipe.errors import AnalysisError
 
-XI_CUBIC: Final = 2.837297
-"""Constant of a simple cubic lattice of images."""
-BOLTZMANN_J_PER_K: Final = 1.380649e-23
 _M_PER_A: Final = 1e-10
 _CM2_PER_M2: Final = 1e4
 
@@ -26,16 +24,16 @@ Phase = Literal["solid", "liquid"]
 
 
 def yeh_hummer_correction_cm2_s(
-    temperature_K: float, box_length_A: float, viscosity_mPa_s: ValueWithError, *, phase: Phase
+    temperature_K: float, cell_A: ArrayLike, viscosity_mPa_s: ValueWithError, *, phase: Phase
 ) -> ValueWithError:
-    """Return what must be added to the coefficient from a cubic box to get that of an infinite fluid.
+    """Return what must be added to the coefficient from a periodic box to get that of an infinite fluid.
 
     Parameters
     ----------
     temperature_K
         Of the run.
-    box_length_A
-        Edge of the cubic box.
+    cell_A
+        (3, 3) cell vectors in rows, of any shape; the coefficient is the mean over the directions.
     viscosity_mPa_s
         Shear viscosity of the fluid (of the model, not of nature) with its error.
     phase
@@ -48,11 +46,33 @@ def yeh_hummer_correction_cm2_s(
     """
     if phase != "liquid":
         raise AnalysisError("The correction for the size of the box is one of fluids: leave it out for a solid.")
-    if not (temperature_K > 0 and box_length_A > 0 and viscosity_mPa_s.value > 0):
-        raise AnalysisError("Temperature, box and viscosity must be positive.")
-    eta = viscosity_mPa_s.value * 1e-3
-    shift = XI_CUBIC * BOLTZMANN_J_PER_K * temperature_K / (6 * np.pi * eta * box_length_A * _M_PER_A) * _CM2_PER_M2
-    return ValueWithError(float(shift), float(shift * viscosity_mPa_s.stderr / viscosity_mPa_s.value))
+    cell = np.asarray(cell_A, dtype=float)
+    length_A = abs(float(np.linalg.det(cell))) ** (1 / 3)
+    if not (temperature_K > 0 and length_A > 0 and viscosity_mPa_s.value > 0):
+        raise AnalysisError("Temperature, volume and viscosity must be positive.")
+    thermal = image_constant(cell) * BOLTZMANN_J_PER_K * temperature_K
+    shift = thermal / (6 * np.pi * viscosity_mPa_s.value * 1e-3 * length_A * _M_PER_A) * _CM2_PER_M2
+    return ValueWithError(float(shift), float(abs(shift) * viscosity_mPa_s.stderr / viscosity_mPa_s.value))
+
+
+def image_constant(cell_A: ArrayLike) -> float:
+    """Return xi of the lattice of images, with the cube root of the volume as length; 2.837297 of a cube.
+
+    The mean over the directions of the flow that all images make where the particle is has the same lattice sum as the
+    potential that a lattice of charges has at one of them, in a background that makes it neutral.
+
+    Parameters
+    ----------
+    cell_A
+        (3, 3) cell vectors in rows.
+    """
+    from pymatgen.analysis.ewald import EwaldSummation
+    from pymatgen.core import Lattice, Structure
+
+    cell = np.asarray(cell_A, dtype=float)
+    lattice = Lattice(cell / abs(np.linalg.det(cell)) ** (1 / 3))
+    charge = Structure(lattice, ["H+"], [[0.0, 0.0, 0.0]])
+    return float(-2 * EwaldSummation(charge).total_energy / EwaldSummation.CONV_FACT)
 
 
 def extrapolate_box_length(

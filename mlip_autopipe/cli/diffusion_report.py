@@ -32,19 +32,20 @@ def show_diffusion(console: Console, document: Document) -> None:
         what += f" with {100 * document['vacancy_fraction']:.2g} % of its sites vacant"
     console.print(f"[bold]{escape(document['formula'])}[/], {what}, run {escape(document['run_id'])}")
     table = Table(title="Tracer diffusion coefficients", title_justify="left")
-    for column in ("T (K)", "species", "D (cm²/s)", "statistics", "model", "hops", "ns"):
+    liquid = document["phase"] == "liquid"
+    for column in ("T (K)", "species", "D (cm²/s)", "statistics", "model", "size" if liquid else "hops", "ns"):
         table.add_column(column, justify="left" if column == "species" else "right")
     for one in document["results"]:
         for name, found in _species(one).items():
             value, parts = found["D_cm2_s"], found["D_cm2_s"]["stderr_parts"]
-            shares = [_percent(parts[source], value["value"]) for source in ("statistics", "model")]
-            hops = "" if found["n_hops"] is None else f"{found['n_hops']:.0f}"
+            shares = [_percent(parts[source], value["value"]) for source in ("statistics", "model", "finite_size")]
+            if not liquid:
+                shares[-1] = "" if found["n_hops"] is None else f"{found['n_hops']:.0f}"
             table.add_row(
                 f"{one['temperature_K']:g}",
                 escape(name),
                 f"{value['value']:.3g} ± {value['stderr']:.2g}",
                 *shares,
-                hops,
                 f"{one['simulated_time_ps'] / 1000:.3g}",
             )
     console.print(table)
@@ -60,6 +61,9 @@ def show_diffusion(console: Console, document: Document) -> None:
         law = f"D0 = {fit['D0_cm2_s']:.3g} cm²/s, B = {fit['B_K']:.0f} K, T0 = {fit['T0_K']:.0f} K"
         console.print(Text(f"{name}: Vogel-Fulcher-Tammann {law}"))
     for one in document["results"]:
+        if eta := one.get("viscosity_mPa_s"):
+            text = f"{one['temperature_K']:g} K: viscosity {eta['value']:.3g} ± {eta['stderr']:.2g} mPa s"
+            console.print(Text(text))
         for name, found in _species(one).items():
             failed = [gate for gate in found["gates"] if not gate["passed"]]
             print_gates(console, failed, prefix=f"{one['temperature_K']:g} K, {name}, ")
@@ -129,6 +133,7 @@ def _flat_species(document: Document, name: str) -> Document:
         "D_stderr_cm2_s": [one["stderr"] for one in coefficients],
         "D_stderr_parts_cm2_s": {key: [one["stderr_parts"][key] for one in coefficients] for key in sources},
         "n_hops": [one["n_hops"] for one in found],
+        "size_correction_cm2_s": [(one.get("size_correction_cm2_s") or {}).get("value") for one in found],
         "plateau_ps": [one["plateau_ps"] for one in found],
         **{key: None if fit is None else fit[key] for key in FITTED},
     }

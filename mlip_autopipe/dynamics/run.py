@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mlip_autopipe.dynamics.pressure_record import PressureRecord
     from mlip_autopipe.dynamics.settings import MDSettings
     from mlip_autopipe.dynamics.watch import TriggerEvent, UncertaintyWatch
 
@@ -77,6 +78,7 @@ def run_md(
     guards: GuardSettings | None = None,
     trajectory_path: str | os.PathLike[str] | None = None,
     frame_interval: int = 10,
+    pressures: PressureRecord | None = None,
     potential_sha256: str = "",
     wall_time_limit_s: float | None = None,
     checkpoint_interval_s: float = 60.0,
@@ -107,6 +109,8 @@ def run_md(
         Limits of the geometric guards; defaults when None.
     trajectory_path, frame_interval
         HDF5 trajectory and steps between its frames; frames after the checkpoint are dropped on continuation.
+    pressures
+        Records the pressure tensor after the steps of this call.
     potential_sha256
         Identity of the potential, stored with frames and checkpoint.
     wall_time_limit_s
@@ -127,7 +131,8 @@ def run_md(
         )
     if wall_time_limit_s is not None and checkpoint_path is None:
         raise InvalidInputError("A wall_time_limit_s without checkpoint_path would lose the run: give both.")
-    run = _Run(settings, calculator, potential_sha256, Path(checkpoint_path) if checkpoint_path else None, watch)
+    checkpoint = Path(checkpoint_path) if checkpoint_path else None
+    run = _Run(settings, calculator, potential_sha256, checkpoint, watch, pressures)
     run.start(atoms, guards or GuardSettings())
     if trajectory_path is not None:
         run.open_trajectory(Path(trajectory_path), frame_interval)
@@ -154,12 +159,14 @@ class _Run:
         potential_sha256: str,
         checkpoint_path: Path | None,
         watch: UncertaintyWatch | None,
+        pressures: PressureRecord | None,
     ) -> None:
         self.settings = settings
         self.calculator = calculator
         self.sha256 = potential_sha256
         self.checkpoint_path = checkpoint_path
         self.watch = watch
+        self.pressures = pressures
         self.writer: TrajectoryWriter | None = None
         self.frame_interval = 0
         self.replay: Replay = "none"
@@ -198,7 +205,7 @@ class _Run:
     def loop(self, n_steps: int, wall_time_limit_s: float | None, checkpoint_interval_s: float) -> MDOutcome:
         """Advance until something stops the run."""
         state, evaluate, step = self.state, self.evaluate, self.integrator.step
-        guards, watch, frame_interval = self.guards, self.watch, self.frame_interval
+        guards, watch, frame_interval, pressures = self.guards, self.watch, self.frame_interval, self.pressures
         anchor_interval = self.settings.anchor_interval
         clock = time.perf_counter
         slowest = 0.0
@@ -229,6 +236,8 @@ class _Run:
             if event is not None:
                 status = "guard"
                 break
+            if pressures is not None:
+                pressures.add(state)
             if watch is not None and state.step - self.first_step == _FIRST_MEASURE_STEPS:
                 self._adapt(clock() - began_steps - (watch.seconds - watch_before))
             if frame_interval and state.step % frame_interval == 0:
@@ -261,7 +270,8 @@ class _Run:
 
     def _equip(self, state: MDState) -> None:
         self.integrator = make_integrator(self.settings, state)
-        self.evaluate = ForceEvaluator(self.calculator, state, needs_stress=self.integrator.needs_stress)
+        needs_stress = self.integrator.needs_stress or self.pressures is not None
+        self.evaluate = ForceEvaluator(self.calculator, state, needs_stress=needs_stress)
 
     def _anchor(self) -> None:
         """Let the calculator forget, and remember the state: from here a new process makes the same bits."""

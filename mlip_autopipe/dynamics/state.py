@@ -154,12 +154,17 @@ def temperature(state: MDState, *, fix_centre_of_mass: bool = True) -> float:
     return 2.0 * state.kinetic_energy / (dof * KB_EV_PER_K)
 
 
-def pressure_tensor_diagonal(state: MDState) -> NDArray[np.float64]:
-    """Instantaneous pressure (kinetic part and virial) along x, y and z, in eV/A^3."""
+def pressure_tensor(state: MDState) -> NDArray[np.float64]:
+    """Instantaneous pressure (kinetic part and virial) in eV/A^3, in the order xx yy zz yz xz xy."""
     if state.stress is None:
         raise InvalidInputError("The state holds no stress, so its pressure is not known.")
-    kinetic = AMU_A2_PER_FS2_IN_EV * (state.masses @ state.velocities**2) / state.volume
-    return np.asarray(kinetic - state.stress[:3])
+    kinetic = AMU_A2_PER_FS2_IN_EV * (state.velocities.T * state.masses) @ state.velocities / state.volume
+    return np.asarray(_voigt(kinetic) - state.stress)
+
+
+def pressure_tensor_diagonal(state: MDState) -> NDArray[np.float64]:
+    """Instantaneous pressure (kinetic part and virial) along x, y and z, in eV/A^3."""
+    return pressure_tensor(state)[:3]
 
 
 class ForceEvaluator:
@@ -202,8 +207,8 @@ class ForceEvaluator:
                 stress = None
             if stress is None:
                 raise InvalidInputError(
-                    f"Constant pressure needs the stress, which the calculator {type(calculator).__name__} does not "
-                    "give: choose an ensemble at constant volume or another calculator."
+                    f"This run needs the stress, which the calculator {type(calculator).__name__} does not give: "
+                    "choose an ensemble at constant volume, without a record of pressures, or another calculator."
                 )
             state.stress = _voigt(np.array(stress, dtype=np.float64))
         self.n_calls += 1

@@ -14,6 +14,7 @@ from mlip_autopipe.analysis.diffusion_result import DiffusionResult, GroupDiffus
 from mlip_autopipe.analysis.results import GateResult
 from mlip_autopipe.jobs.diffusion_laws import arrhenius_laws, vtf_laws
 from mlip_autopipe.jobs.diffusion_relearning import relearnings
+from mlip_autopipe.jobs.diffusion_size import BoxSize, box_size
 from mlip_autopipe.jobs.elastic_document import provenance
 from mlip_autopipe.schemas.diffusion import (
     DiffusionAtTemperature,
@@ -37,8 +38,6 @@ MARGIN = 1.3
 """What some dozens of hops predict is uncertain by a quarter, and a round of jobs that falls short is repeated."""
 LIQUID_VOLUME_POWER = 4.0
 """d ln D / d ln V at one temperature: 3.8 to 4.1 for liquid copper by EMT (docs/benchmarks.md), taken for all."""
-HYDRODYNAMIC = 2.837297
-"""Of a cubic periodic box (Yeh and Hummer, doi:10.1021/jp0477147)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +176,19 @@ def _described(production: DiffusionProduction, found: AtTemperature) -> Diffusi
     settings = production.settings
     mean = [one for one in found.runs if one.role == "mean"]
     n_atoms = found.replicas[0].n_atoms
-    models = _model_shifts(production, found) if settings.phase == "solid" else {}
+    solid = settings.phase == "solid"
+    models = _model_shifts(production, found) if solid else {}
+    size = None if solid else box_size(production, mean)
+    viscosity = size and size.viscosity_mPa_s
     volumes = np.array([one.volume_A3_per_atom or 0.0 for one in mean])
     errors = np.array([one.volume_stderr_A3_per_atom or 0.0 for one in mean])
     return DiffusionAtTemperature(
         temperature_K=found.temperature_K,
-        species={name: _species(found, name, settings.phase, models.get(name)) for name in found.combined},
+        species={name: _species(found, name, size, models.get(name)) for name in found.combined},
         volume_A3_per_atom=Estimate(
             value=float(volumes.mean()), stderr=float(np.sqrt((errors**2).sum()) / len(errors))
         ),
+        viscosity_mPa_s=viscosity and Estimate(**viscosity._asdict()),
         n_atoms=n_atoms,
         simulated_time_ps=sum(one.step for one in mean) * settings.time_step_fs / 1000,
         n_runs=len(mean),
@@ -204,8 +207,10 @@ def _model_shifts(production: DiffusionProduction, found: AtTemperature) -> dict
     )
 
 
-def _species(found: AtTemperature, name: str, phase: str, shift: CoefficientShift | None) -> SpeciesDiffusion:
-    """Write what is known of a species; the model part from posterior samples' effect on hops, or from their runs."""
+def _species(
+    found: AtTemperature, name: str, size: BoxSize | None, shift: CoefficientShift | None
+) -> SpeciesDiffusion:
+    """Write what is known of a species: the model part of a solid is samples' effect on hops."""
     combined, groups = found.combined[name], [one.groups[name] for one in found.replicas]
     collective = [one.D_collective_cm2_s for one in groups if one.D_collective_cm2_s is not None]
     together = None
@@ -214,22 +219,28 @@ def _species(found: AtTemperature, name: str, phase: str, shift: CoefficientShif
             value=float(np.mean([one.value for one in collective])),
             stderr=float(np.sqrt(np.sum([one.stderr**2 for one in collective])) / len(collective)),
         )
+    taken = None if size is None else size.part_of(combined.D_cm2_s)
     return SpeciesDiffusion(
         D_cm2_s=SplitEstimate.from_parts(
-            combined.D_cm2_s,
+            combined.D_cm2_s + (taken.value if taken else 0.0),
             statistics=combined.statistics_cm2_s,
             model=combined.model_cm2_s if shift is None else abs(combined.D_cm2_s) * shift.spread,
-            finite_size=_size_error(found, name) if phase == "liquid" else None,
+            finite_size=None if taken is None else taken.stderr,
         ),
+        size_correction_cm2_s=Estimate(**size.shift_cm2_s._asdict()) if size and size.shift_cm2_s else None,
         collective_D_cm2_s=together,
         haven_ratio=None if together is None or together.value <= 0 else combined.D_cm2_s / together.value,
         model_ln_D_shifts=[] if shift is None else shift.shifts.tolist(),
-        n_hops=combined.n_hops if phase == "solid" else None,
+        n_hops=combined.n_hops if size is None else None,
         plateau_ps=float(np.mean([one.plateau_ps[0] for one in groups])),
         curves=_curves(groups[0]),
         gates=[Gate(**gate._asdict()) for gate in (combined.gate, *_common(groups))],
-        warnings=list(dict.fromkeys(sentence for one in groups for sentence in _of_each_run(one))),
+        warnings=list(dict.fromkeys([*_of_the_box(size), *(s for one in groups for s in _of_each_run(one))])),
     )
+
+
+def _of_the_box(size: BoxSize | None) -> list[str]:
+    return [size.warning] if size and size.warning else []
 
 
 def _of_each_run(group: GroupDiffusion) -> list[str]:
@@ -256,18 +267,6 @@ def _common(groups: Sequence[GroupDiffusion]) -> list[GateResult]:
             if gate.name != EVIDENCE and (gate.name not in found or not gate.passed):
                 found[gate.name] = gate
     return list(found.values())
-
-
-def _size_error(found: AtTemperature, name: str) -> float:
-    """Estimate what hydrodynamics between images takes off the coefficient of a fluid.
-
-    Yeh and Hummer's correction with the viscosity that Stokes and Einstein give a sphere of the size of an atom: the
-    correction is then 2.837 r / L of the coefficient. It is no correction, only the size of the error.
-    """
-    result = found.replicas[0]
-    assert result.volume_A3 is not None, "the runs are periodic"
-    radius = 0.5 * (result.volume_A3 / result.n_atoms) ** (1 / 3)
-    return float(HYDRODYNAMIC * radius / result.volume_A3 ** (1 / 3) * abs(found.combined[name].D_cm2_s))
 
 
 def _deciding(described: Sequence[DiffusionAtTemperature], results: Sequence[AtTemperature]) -> list[Gate]:

@@ -30,6 +30,8 @@ LEAST_STRETCH_S = 1.0
 MELT_FACTOR = 1.6
 """A liquid begins as a crystal that is melted at so many times its temperature."""
 MELTING_FS = 10_000.0
+PRESSURE_FS = 10.0
+"""Between pressure tensors of a liquid, whose fluctuations tell the viscosity: they lose memory within some 100 fs."""
 TRANSIENT_FS = 5_000.0
 """Of production, that do not count; half of the lattice stage where that is shorter."""
 _STREAM = 5
@@ -86,7 +88,19 @@ class DiffusionProduction(Production):
 
     def positions(self, run: DiffusionRun) -> NDArray[np.float32]:
         """Return unwrapped positions in A of all frames, (frames, atoms, 3)."""
-        return np.concatenate([_positions_of(self.blobs.get(one)) for one in run.frames_sha256])
+        return np.concatenate([_array_of(self.blobs.get(one)) for one in run.frames_sha256])
+
+    def pressures_GPa(self, run: DiffusionRun) -> NDArray[np.float32]:
+        """Return pressure tensors (n, 6) every `pressure_interval` steps without the transient; none of a solid."""
+        if not run.pressures_sha256:
+            return np.empty((0, 6), dtype=np.float32)
+        records = np.concatenate([_array_of(self.blobs.get(one)) for one in run.pressures_sha256])
+        return records[self.transient_frames * self.settings.frame_interval // self.pressure_interval :]
+
+    @property
+    def pressure_interval(self) -> int:
+        """Steps between pressure tensors."""
+        return max(1, round(PRESSURE_FS / self.settings.time_step_fs))
 
     @property
     def transient_frames(self) -> int:
@@ -151,7 +165,11 @@ class DiffusionProduction(Production):
 
     def _advance(self, run: DiffusionRun, pace_s: float | None, left: float, folder: Path) -> float:
         """Run to an anchor, from which nothing is replayed, store, and return the seconds that a step takes."""
-        dynamics, watch = self._dynamics(run), self._watch()
+        from mlip_autopipe.dynamics.pressure_record import PressureRecord
+
+        dynamics, watch, pressures = self._dynamics(run), self._watch(), None
+        if run.stage == "production" and self.settings.phase == "liquid":
+            pressures = PressureRecord(self.pressure_interval)
         anchors = 1 if pace_s is None else max(1, int(STORE_EVERY_S / (pace_s * dynamics.anchor_interval)))
         last = self._last_step(run)
         stop = min((run.step // dynamics.anchor_interval + anchors) * dynamics.anchor_interval, last)
@@ -167,8 +185,12 @@ class DiffusionProduction(Production):
             potential_sha256=run.potential_sha256,
             seconds_left=left,
             watch=watch,
+            pressures=pressures,
         )
         self._take(run, done, watch.least_sure)
+        if pressures is not None and len(pressures.tensors_GPa):
+            stored = self.blobs.put(_bytes_of(pressures.tensors_GPa), "diffusion pressures", self.run_id)
+            run.pressures_sha256.append(stored)
         self.save(run)
         if old not in (None, run.checkpoint_sha256):
             self.blobs.remove(old, self.run_id)
@@ -276,12 +298,12 @@ def _frames_of(done: Stretch) -> tuple[NDArray[np.float32], NDArray[np.float64]]
         return positions, np.abs(np.linalg.det(np.asarray(trajectory.cells)[first:]))
 
 
-def _bytes_of(positions: NDArray[np.float32]) -> bytes:
+def _bytes_of(array: NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, positions)
+    np.save(buffer, array)
     return buffer.getvalue()
 
 
-def _positions_of(blob: bytes) -> NDArray[np.float32]:
+def _array_of(blob: bytes) -> NDArray[np.float32]:
     found: NDArray[np.float32] = np.load(io.BytesIO(blob), allow_pickle=False)
     return found

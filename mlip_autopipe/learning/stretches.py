@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlip_autopipe.dynamics.pressure_record import PressureRecord
     from mlip_autopipe.dynamics.run import MDOutcome
     from mlip_autopipe.dynamics.settings import MDSettings
     from mlip_autopipe.dynamics.watch import UncertaintyWatch
@@ -54,6 +55,7 @@ def run_stretch(
     potential_sha256: str = "",
     seconds_left: float | None = None,
     watch: UncertaintyWatch | None = None,
+    pressures: PressureRecord | None = None,
 ) -> Stretch:
     """Run until step `n_steps`, or until time is over or something stops the run.
 
@@ -79,6 +81,8 @@ def run_stretch(
         Stop in time.
     watch
         Stops the run where the potential is unsure.
+    pressures
+        Records the pressure tensor along this stretch.
     """
     from mlip_autopipe.dynamics.checkpoint import from_bytes
     from mlip_autopipe.dynamics.run import run_md
@@ -101,6 +105,7 @@ def run_stretch(
         potential_sha256=potential_sha256,
         wall_time_limit_s=seconds_left,
         watch=watch,
+        pressures=pressures,
     )
     return Stretch(
         outcome=outcome,

@@ -35,6 +35,9 @@ class DiffusionRun(StrictModel):
     checkpoint_sha256: str | None = Field(None, description="To go on from; a blob.")
     start_sha256: str | None = Field(None, description="Where the stage before ended, for a liquid; a blob.")
     frames_sha256: list[str] = Field(default_factory=list, description="Unwrapped positions, in pieces; blobs.")
+    pressures_sha256: list[str] = Field(
+        default_factory=list, description="Pressure tensors of a liquid's production, in pieces; blobs."
+    )
     max_force_std_eV_per_A: float = Field(0.0, description="Largest of the least sure atom along the run.")
     unsure_frame: dict[str, Any] | None = Field(None, description="Where that was, as in labels.")
 
@@ -53,6 +56,9 @@ class SpeciesDiffusion(StrictModel):
     """Coefficient of one species at one temperature."""
 
     D_cm2_s: SplitEstimate = Field(description="Tracer coefficient; parts: statistics, model, finite_size.")
+    size_correction_cm2_s: Estimate | None = Field(
+        None, description="For the size of the box, of liquids whose viscosity is known; D_cm2_s holds it already."
+    )
     collective_D_cm2_s: Estimate | None = None
     haven_ratio: float | None = None
     n_hops: float | None = Field(None, description="Of all runs; None for a liquid.")
@@ -71,6 +77,7 @@ class DiffusionAtTemperature(StrictModel):
     temperature_K: float = Field(gt=0)
     species: dict[str, SpeciesDiffusion]
     volume_A3_per_atom: Estimate
+    viscosity_mPa_s: Estimate | None = Field(None, description="Shear viscosity of a liquid, from the same runs.")
     n_atoms: int
     simulated_time_ps: float = Field(description="Of all runs with the mean potential.")
     n_runs: int

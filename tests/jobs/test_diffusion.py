@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlip_autopipe.jobs.diffusion_document import _analysed, _of_its_frames, at_temperature, lengthened
+from mlip_autopipe.analysis.results import ValueWithError
+from mlip_autopipe.jobs.diffusion_document import (
+    _analysed,
+    _described,
+    _of_its_frames,
+    at_temperature,
+    lengthened,
+)
 from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
 from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relearn, relearnings
+from mlip_autopipe.jobs.diffusion_size import box_size
 from mlip_autopipe.potentials.dataset import atoms_of
 from mlip_autopipe.reference.labels import structure_document
 from mlip_autopipe.schemas.diffusion import DiffusionDocument
@@ -120,6 +128,91 @@ def test_a_liquid_is_melted_then_brought_to_its_temperature_and_volume(learned, 
     np.testing.assert_allclose(runs.positions(found)[0], cell.positions, atol=1e-4)
     apart = cell.get_scaled_positions() - crystal.get_scaled_positions()
     assert np.abs(apart - np.round(apart)).max() > 0.01
+
+
+def begin_anew(runs):
+    for one in runs.runs():
+        runs.save(one.model_copy(update={"potential_sha256": "another"}))
+
+
+@pytest.fixture
+def liquid(learned):
+    """The runs as those of a liquid, not begun."""
+    runs = production(learned)
+    begin_anew(runs)
+    runs.settings = runs.settings.model_copy(update={"phase": "liquid", "vacancies": 0, "replicas": 2})
+    yield runs
+    begin_anew(runs)
+
+
+def test_a_liquid_keeps_its_pressures_in_stretches_as_in_one_and_a_solid_none(liquid, learned, clean_dir, monkeypatch):
+    member, runs = (600.0, "mean", 1), liquid
+    runs.settings = runs.settings.model_copy(update={"steps": 250})
+    found = runs.go_on(member, 60, clean_dir)
+    whole = runs.pressures_GPa(found)
+    warmed = runs.transient_frames * runs.settings.frame_interval // runs.pressure_interval
+    assert warmed > 0
+    assert len(whole) == found.wanted_steps // runs.pressure_interval - warmed
+    begin_anew(runs)
+    monkeypatch.setattr("mlip_autopipe.jobs.diffusion_production.STORE_EVERY_S", 0.0)
+    (clean_dir / "other").mkdir()
+    again = runs.go_on(member, 60, clean_dir / "other")
+    assert len(again.pressures_sha256) > 1
+    np.testing.assert_array_equal(runs.pressures_GPa(again), whole)
+    solid = production(learned)
+    begin_anew(runs)
+    assert solid.pressures_GPa(solid.go_on((600.0, "mean", 0), 60, clean_dir)).shape == (0, 6)
+
+
+class TestBox:
+    """What the box takes from a liquid; the pressures are noise whose viscosity is known."""
+
+    @pytest.fixture
+    def runs(self, liquid, clean_dir):
+        for number in (0, 1):
+            liquid.go_on((600.0, "mean", number), 60, clean_dir)
+        return liquid
+
+    def test_coefficients_are_corrected_by_the_viscosity_of_the_same_runs(self, runs, monkeypatch):
+        rng = np.random.default_rng(0)
+        monkeypatch.setattr(type(runs), "pressures_GPa", lambda self, run: rng.normal(size=(3000, 6)))
+        found = at_temperature(runs, 600.0)
+        plain = found.combined["Ni"]
+        described = _described(runs, found)
+        cell = runs.cell(found.runs[0])
+        # white noise of 1 GPa: V / kT times half of the time between records (the diagonal: a half of the sum of two)
+        seconds = runs.pressure_interval * runs.settings.time_step_fs * 1e-15
+        expected = 1e3 * cell.get_volume() * 1e-30 * 1e18 / (1.380649e-23 * 600.0) * seconds / 2
+        eta = described.viscosity_mPa_s
+        assert eta.value == pytest.approx(expected * (3 + 0.5 + 0.5) / 5, rel=0.1)
+        assert eta.stderr < 0.1 * eta.value
+        species = described.species["Ni"]
+        added = species.size_correction_cm2_s
+        length_m = cell.get_volume() ** (1 / 3) * 1e-10
+        by_hand = 2.837297 * 1.380649e-23 * 600.0 / (6 * np.pi * eta.value * 1e-3 * length_m) * 1e4
+        assert added.value == pytest.approx(by_hand, rel=0.03)  # the cell is not quite a cube
+        assert species.D_cm2_s.value == pytest.approx(plain.D_cm2_s + added.value)
+        assert species.D_cm2_s.stderr_parts.finite_size == added.stderr
+        assert added.stderr / added.value == pytest.approx(eta.stderr / eta.value)
+        assert species.warnings == [] or "box" not in " ".join(species.warnings)
+
+    def test_without_a_viscosity_the_whole_correction_is_an_error(self, runs):
+        found = at_temperature(runs, 600.0)
+        described = _described(runs, found)
+        assert described.viscosity_mPa_s is None
+        species, plain = described.species["Ni"], found.combined["Ni"]
+        assert species.size_correction_cm2_s is None
+        assert species.D_cm2_s.value == plain.D_cm2_s
+        radius_share = 0.5 / len(runs.cell(found.runs[0])) ** (1 / 3)
+        assert species.D_cm2_s.stderr_parts.finite_size == pytest.approx(2.84 * radius_share * plain.D_cm2_s, rel=0.03)
+        assert any("600 K no correction for the size of the box" in sentence for sentence in species.warnings)
+
+    def test_a_viscosity_that_is_hardly_known_corrects_nothing(self, runs, monkeypatch):
+        unknown = ValueWithError(3.0, 1.6)
+        monkeypatch.setattr("mlip_autopipe.analysis.viscosity.shear_viscosity", lambda *given: unknown)
+        size = box_size(runs, at_temperature(runs, 600.0).runs)
+        assert (size.viscosity_mPa_s, size.shift_cm2_s) == (None, None)
+        assert "3 +- 1.6 mPa s only" in size.warning
 
 
 class TestLonger:

@@ -1,0 +1,82 @@
+"""What the size of the box takes from the coefficients of a liquid, by the viscosity of the same runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from mlip_autopipe.analysis.box_size import image_constant, yeh_hummer_correction_cm2_s
+from mlip_autopipe.analysis.results import ValueWithError
+from mlip_autopipe.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
+    from mlip_autopipe.schemas.diffusion import DiffusionRun
+
+MAX_VISCOSITY_ERROR: Final = 0.5
+"""Relative; beyond it no correction is made."""
+
+
+@dataclass(frozen=True)
+class BoxSize:
+    """The correction for the size of the box, the same for all species.
+
+    Attributes
+    ----------
+    viscosity_mPa_s
+        Of the liquid; None when it is not known.
+    shift_cm2_s
+        To be added to coefficients, with its error; None when it is not known.
+    unknown_share
+        Of a coefficient, the error of one that is not corrected: Yeh and Hummer's correction with the viscosity that
+        Stokes and Einstein give a sphere of the size of an atom.
+    warning
+        Why no correction is made; empty when it is.
+    """
+
+    viscosity_mPa_s: ValueWithError | None
+    shift_cm2_s: ValueWithError | None
+    unknown_share: float
+    warning: str
+
+    def part_of(self, coefficient_cm2_s: float) -> ValueWithError:
+        """Return what the box takes from a coefficient, as far as that is known, with the error that is left."""
+        return self.shift_cm2_s or ValueWithError(0.0, self.unknown_share * abs(coefficient_cm2_s))
+
+
+def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun]) -> BoxSize:
+    """Return the correction at one temperature.
+
+    Parameters
+    ----------
+    production
+        To which the runs belong.
+    runs
+        Those with the mean potential, at one temperature, that have finished.
+    """
+    cells = [production.cell(one) for one in runs]
+    kelvin, cell = runs[0].temperature_K, cells[0].cell.array
+    radius_A = 0.5 * (cells[0].get_volume() / len(cells[0])) ** (1 / 3)
+    share = image_constant(cell) * radius_A / cells[0].get_volume() ** (1 / 3)
+    try:
+        viscosity = _viscosity(production, runs, [one.get_volume() for one in cells])
+    except AnalysisError as error:
+        return BoxSize(None, None, share, f"at {kelvin:g} K no correction for the size of the box is made: {error}")
+    shift = yeh_hummer_correction_cm2_s(kelvin, cell, viscosity, phase="liquid")
+    return BoxSize(viscosity, shift, share, "")
+
+
+def _viscosity(
+    production: DiffusionProduction, runs: Sequence[DiffusionRun], volumes_A3: list[float]
+) -> ValueWithError:
+    from mlip_autopipe.analysis.viscosity import shear_viscosity
+
+    interval_fs = production.pressure_interval * production.settings.time_step_fs
+    pressures = [production.pressures_GPa(one) for one in runs]
+    found = shear_viscosity(pressures, interval_fs, np.array(volumes_A3), runs[0].temperature_K)
+    if found.stderr > MAX_VISCOSITY_ERROR * found.value:
+        raise AnalysisError(f"the viscosity is {found.value:.2g} +- {found.stderr:.2g} mPa s only")
+    return found
