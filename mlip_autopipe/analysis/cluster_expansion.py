@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlip_autopipe.analysis._expansion_fit import choose, cross_validation_residuals, make_folds, pruned
+from mlip_autopipe.analysis._expansion_fit import choose, cross_validation_residuals, make_folds
+from mlip_autopipe.analysis._expansion_ground_states import keep_ground_states
 from mlip_autopipe.analysis._expansion_spaces import cluster_space, cluster_vectors, ladder, random_correlations
 from mlip_autopipe.analysis.constants import BOLTZMANN_EV_PER_K
 from mlip_autopipe.analysis.hull import convex_hull
@@ -320,12 +321,12 @@ def _fitted(
     correlations = [c.of(alloyed) for c in all_correlations]
     best, fits = choose(correlations, excess, weights)
     unseen = cross_validation_residuals(correlations, excess, weights, folds)
-    fit, space = pruned(correlations[best], excess, weights, fits[best]), spaces[best]
-    error = _rms(unseen, weights)
-    parameters, covariance = _with_points(space, fit.parameters, fit.covariance * error**2, ends, elements)
-    predictions = fractions @ ends + all_correlations[best].values @ fit.parameters
-    predictions[~alloyed] = energies[~alloyed]
-    hull = convex_hull(fractions, predictions)
+    space, error = spaces[best], _rms(unseen, weights)
+    kept = keep_ground_states(all_correlations[best], fractions, energies, fractions @ ends, weights, fits[best], error)
+    fit, predictions, hull = kept.fit, kept.predictions_eV, kept.hull
+    # what the ground states cost is no smaller for structures that were not seen
+    error *= max(1.0, kept.growth)
+    parameters, covariance = _with_points(space, fit.parameters, fits[best].covariance * error**2, ends, elements)
     made = ClusterExpansion(
         elements=elements,
         parent=parent,
@@ -335,7 +336,7 @@ def _fitted(
         cross_validation_error_eV=error,
         cross_validation_error_unweighted_eV=_rms(unseen, np.ones(len(unseen))),
         leave_one_out_error_eV=fit.score,
-        fit_error_eV=_rms(fit.fit_residuals, weights),
+        fit_error_eV=kept.error_eV,
         ordering_energy_eV=0.0,
         ordering_fractions=(),
         fractions=fractions,
@@ -347,11 +348,7 @@ def _fitted(
             LadderStep(tuple(float(c) for c in s.cutoffs), f.parameters.size, f.score)
             for s, f in zip(spaces, fits, strict=True)
         ),
-        ground_state_mismatch_eV=float(
-            max(
-                hull.e_above_hull_eV_per_atom[given.vertices].max(), given.e_above_hull_eV_per_atom[hull.vertices].max()
-            )
-        ),
+        ground_state_mismatch_eV=kept.mismatch_eV,
     )
     grid, gains = _ordering_gains(made)
     place = int(np.argmax(gains))
