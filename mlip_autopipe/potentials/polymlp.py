@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -31,27 +29,24 @@ from mlip_autopipe.potentials.bayesian_ridge import KINDS, BayesianRidge, Normal
 from mlip_autopipe.potentials.blob import pack, unpack
 from mlip_autopipe.potentials.calibration import Calibration
 from mlip_autopipe.potentials.dataset import Configuration, TrainingSet, composition, least_squares_atomic_energies
-from mlip_autopipe.potentials.dataset_arrays import below, training_arrays, training_from_arrays
 from mlip_autopipe.potentials.errors import PotentialFileError, PredictionError, TrainingError
 from mlip_autopipe.potentials.jackknife import changes_without, draw_around
 from mlip_autopipe.potentials.polymlp_features import (
-    ASE_VOIGT,
     FeatureSet,
     energy_rows,
     feature_count,
     feature_ladder,
     feature_rows,
-    parameters,
-    polymlp_structure,
 )
+from mlip_autopipe.potentials.polymlp_model import PolymlpModel
 from mlip_autopipe.potentials.polymlp_observations import (
-    VOIGT,
     Observations,
     Targets,
     in_units_of_noise,
     observations,
     targets_of,
 )
+from mlip_autopipe.potentials.polymlp_trained import Trained, from_parts, to_parts
 from mlip_autopipe.potentials.zbl import ZBL
 
 if TYPE_CHECKING:
@@ -63,74 +58,7 @@ DEFAULT_CUTOFF_A: Final = 6.0
 LARGEST_FEATURE_SET: Final = 1400
 _GROWTH_BEFORE_RESELECTION = 1.25
 _DRAWS = 8
-_TRAINING = "training"
 _SMALL, _CHEAP = 300, 600
-
-
-class PolymlpModel(ForceField):
-    """Fixed coefficients: what a fit gives, or a sample of its posterior.
-
-    Parameters
-    ----------
-    features, elements
-        The feature set for these elements.
-    coefficients
-        Of the features, then one atomic energy (eV) per element.
-    zbl
-        The baseline.
-    """
-
-    def __init__(self, features: FeatureSet, elements: tuple[str, ...], coefficients: FloatArray, zbl: ZBL) -> None:
-        self.features = features
-        self._elements = elements
-        self.coefficients = coefficients
-        self.zbl = ZBL(inner=zbl.inner, outer=zbl.outer)
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Chemical symbols that it knows."""
-        return self._elements
-
-    @property
-    def atomic_energies_eV(self) -> dict[str, float]:
-        """The part of the energy that depends on the composition alone."""
-        values = self.coefficients[-len(self._elements) :]
-        return {element: float(value) for element, value in zip(self._elements, values, strict=True)}
-
-    @cached_property
-    def _evaluator(self) -> Any:
-        from pypolymlp.calculator.properties_single import PropertiesSingle  # type: ignore[import-untyped]
-
-        params = parameters(self.features, self._elements).params
-        return PropertiesSingle(params=params, coeffs=self.coefficients[: -len(self._elements)])
-
-    def predict(self, atoms: Atoms) -> Prediction:
-        """Return energy, forces and stress; the stress of a structure that is not periodic in all directions is 0."""
-        self.check_elements(atoms)
-        structure = polymlp_structure(atoms, self._elements, self.features.cutoff_A)
-        energy, forces, virial = self._evaluator.eval(structure)
-        base_energy, base_forces, base_virial = self.zbl.evaluate(atoms)
-        total = energy + base_energy + composition(atoms, self._elements) @ self.coefficients[-len(self._elements) :]
-        stress = np.zeros(6)
-        if atoms.pbc.all():
-            stress = -(np.asarray(virial)[ASE_VOIGT] + base_virial[VOIGT]) / structure.volume
-        all_forces = np.asarray(forces).T + base_forces
-        if not (np.isfinite(total) and np.isfinite(all_forces).all() and np.isfinite(stress).all()):
-            raise PredictionError("the potential's energy or forces are not finite; are two atoms on one place?")
-        return Prediction(float(total), all_forces, stress)
-
-
-@dataclass(eq=False)
-class _Trained:
-    features: FeatureSet
-    elements: tuple[str, ...]
-    reference_eV: FloatArray
-    ridge: BayesianRidge
-    posterior: Posterior
-    training: TrainingSet
-    configurations_at_choice: int
-    changes: FloatArray | None = None
-    """By how much the mean moves without each label; computed when it is asked for."""
 
 
 class PolymlpPotential(Potential):
@@ -175,7 +103,7 @@ class PolymlpPotential(Potential):
         self.uncertainty = uncertainty
         self.zbl = ZBL(inner=inner, outer=outer)
         self.calibration = Calibration()
-        self._trained: _Trained | None = None
+        self._trained: Trained | None = None
         self._model: PolymlpModel | None = None
         self._samples: list[ForceField] = []
 
@@ -278,18 +206,8 @@ class PolymlpPotential(Potential):
 
     def save(self) -> Blob:
         """Return coefficients, posterior, normal equations, training set and calibration as bytes."""
-        trained = self._require()
-        posterior = trained.posterior
-        label_ids, labels = training_arrays(trained.training)
-        arrays = {f"{_TRAINING}/{key}": array for key, array in labels.items()}
-        arrays |= {"mean": posterior.mean, "factor": _upper(posterior.factor), "reference_eV": trained.reference_eV}
-        sums: dict[str, Any] = {}
-        for kind, one in trained.ridge.sums.items():
-            sums[kind] = {"square": one.square, "count": one.count, "log_weight": one.log_weight}
-            arrays |= {f"gram_{kind}": _upper(one.gram), f"moment_{kind}": one.moment}
-        header = {
-            "elements": list(trained.elements),
-            "features": trained.features.as_dict(),
+        header, arrays = to_parts(self._require())
+        header |= {
             "zbl": [self.zbl.inner, self.zbl.outer],
             "settings": {
                 "cutoff_A": self.cutoff_A,
@@ -298,13 +216,6 @@ class PolymlpPotential(Potential):
                 "atomic_energies_eV": self.atomic_energies_eV,
                 "fixed_features": self.features is not None,
             },
-            "noise": posterior.noise,
-            "prior_precision": posterior.prior_precision,
-            "log_evidence": posterior.log_evidence,
-            "effective_parameters": posterior.effective_parameters,
-            "sums": sums,
-            "label_ids": label_ids,
-            "configurations_at_choice": trained.configurations_at_choice,
             "calibration": self.calibration.model_dump(mode="json"),
         }
         blob = Blob(pack(self.name, header, arrays))
@@ -312,7 +223,7 @@ class PolymlpPotential(Potential):
             again = type(self).load(blob.data)
         except PotentialFileError as error:
             raise TrainingError(f"the trained potential does not load again: {error}") from error
-        if not np.array_equal(again.posterior.mean, posterior.mean):
+        if not np.array_equal(again.posterior.mean, self.posterior.mean):
             raise TrainingError("the trained potential is not the same after saving and loading")
         return blob
 
@@ -330,32 +241,13 @@ class PolymlpPotential(Potential):
 
     @classmethod
     def _from_parts(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PolymlpPotential:
-        features = FeatureSet.from_dict(header["features"])
-        elements = tuple(header["elements"])
+        trained = from_parts(header, arrays)
         settings = dict(header["settings"])
         fixed = settings.pop("fixed_features")
         inner, outer = header["zbl"]
-        found = cls(**settings, features=features if fixed else None, inner=inner, outer=outer)
+        found = cls(**settings, features=trained.features if fixed else None, inner=inner, outer=outer)
         found.calibration = Calibration.model_validate(header["calibration"])
-        size = len(arrays["mean"])
-        if not np.isfinite(arrays["mean"]).all() or feature_count(features, elements) + len(elements) != size:
-            raise ValueError("coefficients do not belong to the feature set")
-        sums = {
-            kind: NormalEquations(_symmetric(arrays[f"gram_{kind}"], size), arrays[f"moment_{kind}"], **numbers)
-            for kind, numbers in header["sums"].items()
-        }
-        posterior = Posterior(
-            arrays["mean"],
-            _triangle(arrays["factor"], size),
-            header["noise"],
-            header["prior_precision"],
-            header["log_evidence"],
-            header["effective_parameters"],
-        )
-        ridge = BayesianRidge(size - len(elements), len(elements), sums=sums)
-        training = training_from_arrays(header["label_ids"], below(_TRAINING, arrays))
-        at_choice = int(header["configurations_at_choice"])
-        found._become(_Trained(features, elements, arrays["reference_eV"], ridge, posterior, training, at_choice))
+        found._become(trained)
         return found
 
     def _fit(self, training: TrainingSet) -> FitReport:
@@ -370,7 +262,7 @@ class PolymlpPotential(Potential):
         else:
             ladder = [(self.features, feature_count(self.features, elements))]
         targets = self._targets(training.configurations, elements, reference)
-        best: _Trained | None = None
+        best: Trained | None = None
         tried: list[dict[str, Any]] = []
         worse = 0
         for features, size in ladder:
@@ -381,7 +273,7 @@ class PolymlpPotential(Potential):
             posterior = ridge.solve()
             tried.append({"name": features.name, "parameters": size, "log_evidence": posterior.log_evidence})
             if best is None or posterior.log_evidence > best.posterior.log_evidence:
-                best = _Trained(features, elements, reference, ridge, posterior, training, len(training))
+                best = Trained(features, elements, reference, ridge, posterior, training, len(training))
                 worse = 0
             else:
                 worse += 1
@@ -404,7 +296,7 @@ class PolymlpPotential(Potential):
         targets = self._targets(configurations, trained.elements, trained.reference_eV)
         _accumulate(ridge, observations(trained.features, trained.elements, configurations, targets))
         self._become(
-            _Trained(
+            Trained(
                 trained.features,
                 trained.elements,
                 trained.reference_eV,
@@ -416,12 +308,12 @@ class PolymlpPotential(Potential):
         )
         return self._report(start, [])
 
-    def _require(self) -> _Trained:
+    def _require(self) -> Trained:
         if self._trained is None:
             raise PredictionError("the potential is not trained yet; call fit first")
         return self._trained
 
-    def _become(self, trained: _Trained) -> None:
+    def _become(self, trained: Trained) -> None:
         self._trained = trained
         self._model = None
         self._samples = []
@@ -504,18 +396,3 @@ def _accumulate(ridge: BayesianRidge, labels: Iterable[Iterable[Observations]]) 
 
 def _copy(sums: NormalEquations) -> NormalEquations:
     return NormalEquations(sums.gram.copy(), sums.moment.copy(), sums.square, sums.count, sums.log_weight)
-
-
-def _upper(matrix: FloatArray) -> FloatArray:
-    return matrix[np.triu_indices(len(matrix))]
-
-
-def _triangle(values: FloatArray, size: int) -> FloatArray:
-    matrix = np.zeros((size, size))
-    matrix[np.triu_indices(size)] = values
-    return matrix
-
-
-def _symmetric(values: FloatArray, size: int) -> FloatArray:
-    upper = _triangle(values, size)
-    return upper + np.triu(upper, 1).T
