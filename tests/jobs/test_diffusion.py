@@ -139,8 +139,8 @@ def begin_anew(runs):
 def liquid(learned):
     """The runs as those of a liquid, not begun."""
     runs = production(learned)
-    begin_anew(runs)
     runs.settings = runs.settings.model_copy(update={"phase": "liquid", "vacancies": 0, "replicas": 2})
+    begin_anew(runs)
     yield runs
     begin_anew(runs)
 
