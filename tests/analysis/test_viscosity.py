@@ -70,7 +70,7 @@ def test_known_correlations_give_the_viscosity_within_the_stated_error(slow):
     rng = np.random.default_rng(3)
     found = [
         shear_viscosity([tensors(rng, 3900, slow=slow) for _ in range(2)], INTERVAL_FS, VOLUME_A3, KELVIN)
-        for _ in range(8)
+        for _ in range(12)
     ]
     truth = exact_mPa_s(slow=slow)
     apart = np.array([(one.value - truth) / one.stderr for one in found])
