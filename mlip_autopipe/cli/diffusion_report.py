@@ -183,7 +183,9 @@ def _draw_curves(left: Any, right: Any, document: Document) -> None:
                 left.axvline(found["plateau_ps"], color=f"C{k}", lw=0.7, ls=":")
                 right.axvline(found["plateau_ps"], color=f"C{k}", lw=0.7, ls=":")
     left.set(xlabel="lag (ps)", ylabel="mean square displacement (Å²)", title="dotted: where the plateau begins")
-    right.set(xlabel="lag t (ps)", ylabel="[MSD(2t) - MSD(t)] / 6t (cm²/s)", title="D(t)", xscale="log")
+    corrected = any(two.get("size_correction_cm2_s") for one in document["results"] for two in _species(one).values())
+    title = "D(t), before the correction for the box" if corrected else "D(t)"
+    right.set(xlabel="lag t (ps)", ylabel="[MSD(2t) - MSD(t)] / 6t (cm²/s)", title=title, xscale="log")
     if seen:  # vibrations before the plateaus are off by orders of magnitude
         right.set_yscale("log", nonpositive="mask")
         right.set_ylim(0.2 * min(seen), 20 * max(seen))
