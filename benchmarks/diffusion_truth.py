@@ -138,7 +138,7 @@ def liquid_truth(production: DiffusionProduction, kelvin: float, length_ps: floa
     eta = shear_viscosity([record.tensors_GPa[warm:]], interval_fs, float(volume.mean), kelvin)
     shift = yeh_hummer_correction_cm2_s(kelvin, atoms.cell.array, eta, phase="liquid")
     relative = LIQUID_VOLUME_POWER * float(volume.stderr / volume.mean)
-    error = float(np.hypot(np.hypot(group.D_stderr_cm2_s, shift.stderr), relative * group.D_cm2_s))
+    error = float(np.hypot(np.hypot(group.D_stderr_cm2_s, shift.stderr), relative * (group.D_cm2_s + shift.value)))
     words = (
         f"{len(atoms)} atoms, {volume.mean / len(atoms):.2f} +- {volume.stderr / len(atoms):.2f} A^3 per atom, "
         f"{group.D_cm2_s:.3g} in the box, viscosity {eta.value:.2f} +- {eta.stderr:.2f} mPa s"

@@ -1,7 +1,7 @@
 """Fits that keep the ground states of the energies: what lies on either hull alone gets more weight, round by round.
 
 A least-squares fit knows nothing of hulls: an error of a few meV puts another structure on it. Constraints on the
-energies (Huang et al., 10.1103/PhysRevB.96.134204) need another solver; weights lead to the same where it can be had.
+energies (Huang et al., 10.1038/s41524-017-0032-0) need another solver; weights lead to the same where it can be had.
 A fit within whose error the hulls agree stays as it is, since more weight on some energies brings their noise in.
 """
 

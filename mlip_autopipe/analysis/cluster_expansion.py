@@ -335,7 +335,7 @@ def _fitted(
         covariance_eV2=covariance,
         cross_validation_error_eV=error,
         cross_validation_error_unweighted_eV=_rms(unseen, np.ones(len(unseen))),
-        leave_one_out_error_eV=fit.score,
+        leave_one_out_error_eV=_rms(fit.left_out_residuals, weights),
         fit_error_eV=kept.error_eV,
         ordering_energy_eV=0.0,
         ordering_fractions=(),

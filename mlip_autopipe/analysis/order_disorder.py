@@ -51,7 +51,7 @@ class OrderDisorder:
     phase, fractions
         Its name and composition.
     temperature_K
-        With all errors; None when no transition was found.
+        With all errors; None when no transition was found, or a failed gate withholds it.
     sampling_stderr_K, expansion_stderr_K
         Parts of the error: of the sampling with the size of the cell, and of the cluster expansion.
     bracket_K

@@ -149,18 +149,19 @@ def calculate_phase_boundaries(
     wanted = None if temperatures_K is None else _checked(temperatures_K)
     grid = _grid(expansion.ordering_temperature_K, wanted)
 
-    def transition(k: int) -> tuple[OrderDisorder, HeatedAndCooled]:
+    def transition(k: int) -> tuple[OrderDisorder, HeatedAndCooled, float]:
         small = _small_cell(expansion, ordered[k], hamiltonian.n_sites)
         found, runs = order_disorder(hamiltonian, ordered[k], grid, small=small, sweeps=sweeps, seed=seeds[k])
+        kelvin = 0.0 if found.temperature_K is None else found.temperature_K.value
         found = found.with_expansion_error(expansion_error(expansion, hamiltonian, found, runs))
-        return found.only_if(expansion.stable_in_energies(ordered[k])), runs
+        return found.only_if(expansion.stable_in_energies(ordered[k])), runs, kelvin
 
     transitions = in_threads(transition, len(ordered), n_threads)
     slices: tuple[TemperatureSlice, ...] = ()
     peak = None
     if baseline is not None:
-        work = DiagramSlices(hamiltonian, ordered, [runs for _, runs in transitions], sweeps=sweeps, seed=seeds[-1])
-        kelvin = _default([found for found, _ in transitions], baseline, grid) if wanted is None else wanted
+        work = DiagramSlices(hamiltonian, ordered, [runs for _, runs, _ in transitions], sweeps=sweeps, seed=seeds[-1])
+        kelvin = _default([seen for *_, seen in transitions], baseline, grid) if wanted is None else wanted
         in_threads(lambda k: work.add(float(kelvin[k])), len(kelvin), n_threads)
         # without a gap of the random alloy, what looks like one is order of an unknown kind
         highest = min(_MEAN_FIELD_MARGIN * baseline.critical_temperature_K(), grid[-1])
@@ -175,7 +176,7 @@ def calculate_phase_boundaries(
         n_sites=hamiltonian.n_sites,
         sweeps=sweeps,
         slices=slices,
-        order_disorder=tuple(found for found, _ in transitions),
+        order_disorder=tuple(found for found, *_ in transitions),
         consolute_temperature_K=peak,
         baseline=baseline,
         gates=(*gates, fits),
@@ -198,11 +199,10 @@ def _grid(ordering_temperature_K: float, wanted: FloatArray | None) -> FloatArra
     return np.geomspace(low, high, count)
 
 
-def _default(transitions: Sequence[OrderDisorder], baseline: SolutionModel, grid: FloatArray) -> FloatArray:
-    """Return temperatures from deep below to above the highest transition."""
-    found = [item.temperature_K.value for item in transitions if item.temperature_K is not None]
+def _default(transitions_K: Sequence[float], baseline: SolutionModel, grid: FloatArray) -> FloatArray:
+    """Return temperatures from deep below to above the highest transition, whether it is reported or not."""
     # mean field makes the critical temperature of separation too high by a tenth or more
-    top = max([*found, 0.95 * baseline.critical_temperature_K() / _RANGE[1]])
+    top = max([*transitions_K, 0.95 * baseline.critical_temperature_K() / _RANGE[1]])
     if top <= 0:
         top = grid[-1] / _RANGE[1]
     low, high = max(_RANGE[0] * top, 1.01 * grid[0]), min(_RANGE[1] * top, 0.99 * grid[-1])

@@ -21,6 +21,8 @@ from mlip_autopipe.analysis.symmetry import FloatArray
 from mlip_autopipe.errors import AnalysisError
 
 LEAST_RECORDS: Final = 500
+MAX_Z_SCORE: Final = 5.0
+"""Of STACIE's checks of a fit; some units where its model of the spectrum holds, up to thousands where it does not."""
 _DEGREES: Final = [0, 2]
 """Of the polynomial in frequency that the logarithm of the spectrum is near 0; an even function."""
 # V P^2 t / kT in A^3 GPa^2 fs / J, in mPa s
@@ -51,7 +53,7 @@ def shear_viscosity(
     ------
     AnalysisError
         There are fewer than `LEAST_RECORDS` records, they are not finite, or the spectrum has no limit that can be
-        told from its noise.
+        told: it is lost in noise, or the checks of the fit find a decay that is too slow for the runs.
     """
     from stacie import ExpPolyModel, compute_spectrum, estimate_acint
 
@@ -76,6 +78,12 @@ def shear_viscosity(
         raise AnalysisError(f"The pressures give no viscosity: {error}") from error
     if not (np.isfinite(found.acint) and np.isfinite(found.acint_std) and found.acint > 0):
         raise AnalysisError("The pressures give no viscosity: the limit of their spectrum is lost in its noise.")
+    worst = max(float(found.props["cost_zscore"]), float(found.props["criterion_zscore"]))
+    if worst > MAX_Z_SCORE:
+        raise AnalysisError(
+            f"The pressures give no viscosity: their spectrum has no simple limit (z-score {worst:.1f}, up to "
+            f"{MAX_Z_SCORE:g} is accepted), as of a liquid that relaxes slowly; longer runs may have one."
+        )
     return ValueWithError(float(found.acint), float(found.acint_std))
 
 

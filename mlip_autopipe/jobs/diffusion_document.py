@@ -130,6 +130,7 @@ def build_diffusion_document(production: DiffusionProduction, labels: LabelStore
         provenance={
             **provenance(system, otf.label_ids, labels, otf=otf),
             "frames_sha256": {_title(one): one.frames_sha256 for one in runs},
+            "pressures_sha256": {_title(one): one.pressures_sha256 for one in runs if one.pressures_sha256},
         },
     )
 
@@ -139,8 +140,12 @@ def _analysed(production: DiffusionProduction, run: DiffusionRun) -> DiffusionRe
     found = _of_its_frames(production, run)
     if production.settings.phase == "solid" or not run.volume_A3_per_atom:
         return found
-    relative = LIQUID_VOLUME_POWER * (run.volume_stderr_A3_per_atom or 0.0) / run.volume_A3_per_atom
-    return replace(found, groups={name: _widened(one, relative) for name, one in found.groups.items()})
+    return replace(found, groups={name: _widened(one, _by_volume(run)) for name, one in found.groups.items()})
+
+
+def _by_volume(run: DiffusionRun) -> float:
+    """Return the relative error of a liquid's coefficient that comes from the volume at which it ran."""
+    return LIQUID_VOLUME_POWER * (run.volume_stderr_A3_per_atom or 0.0) / (run.volume_A3_per_atom or 1.0)
 
 
 def _widened(group: GroupDiffusion, relative: float) -> GroupDiffusion:
@@ -178,7 +183,7 @@ def _described(production: DiffusionProduction, found: AtTemperature) -> Diffusi
     n_atoms = found.replicas[0].n_atoms
     solid = settings.phase == "solid"
     models = _model_shifts(production, found) if solid else {}
-    size = None if solid else box_size(production, mean)
+    size = None if solid else box_size(production, mean, found.combined[found.fastest].D_cm2_s)
     viscosity = size and size.viscosity_mPa_s
     volumes = np.array([one.volume_A3_per_atom or 0.0 for one in mean])
     errors = np.array([one.volume_stderr_A3_per_atom or 0.0 for one in mean])
@@ -220,11 +225,19 @@ def _species(
             stderr=float(np.sqrt(np.sum([one.stderr**2 for one in collective])) / len(collective)),
         )
     taken = None if size is None else size.part_of(combined.D_cm2_s)
+    whole, statistics, model = combined.D_cm2_s, combined.statistics_cm2_s, combined.model_cm2_s
+    if taken and taken.value:
+        # what the box takes goes as 1 / viscosity, and so with the volume and the potential as the coefficient itself
+        mean = [one for one in found.runs if one.role == "mean"]
+        by_volume = float(np.sqrt(np.sum([_by_volume(one) ** 2 for one in mean]))) / len(mean)
+        growth = 1 + taken.value / whole if whole > 0 else 1.0
+        statistics = float(np.sqrt(max(0.0, statistics**2 + (by_volume * whole) ** 2 * (growth**2 - 1))))
+        model, whole = None if model is None else growth * model, whole + taken.value
     return SpeciesDiffusion(
         D_cm2_s=SplitEstimate.from_parts(
-            combined.D_cm2_s + (taken.value if taken else 0.0),
-            statistics=combined.statistics_cm2_s,
-            model=combined.model_cm2_s if shift is None else abs(combined.D_cm2_s) * shift.spread,
+            whole,
+            statistics=statistics,
+            model=model if shift is None else abs(combined.D_cm2_s) * shift.spread,
             finite_size=None if taken is None else taken.stderr,
         ),
         size_correction_cm2_s=Estimate(**size.shift_cm2_s._asdict()) if size and size.shift_cm2_s else None,

@@ -91,7 +91,10 @@ class DiffusionProduction(Production):
         return np.concatenate([_array_of(self.blobs.get(one)) for one in run.frames_sha256])
 
     def pressures_GPa(self, run: DiffusionRun) -> NDArray[np.float32]:
-        """Return pressure tensors (n, 6) every `pressure_interval` steps without the transient; none of a solid."""
+        """Return pressure tensors (n, 6) every `pressure_interval` steps without the transient.
+
+        There are none of solids, and none of runs with posterior samples.
+        """
         if not run.pressures_sha256:
             return np.empty((0, 6), dtype=np.float32)
         records = np.concatenate([_array_of(self.blobs.get(one)) for one in run.pressures_sha256])
@@ -168,7 +171,7 @@ class DiffusionProduction(Production):
         from mlip_autopipe.dynamics.pressure_record import PressureRecord
 
         dynamics, watch, pressures = self._dynamics(run), self._watch(), None
-        if run.stage == "production" and self.settings.phase == "liquid":
+        if run.stage == "production" and run.role == "mean" and self.settings.phase == "liquid":
             pressures = PressureRecord(self.pressure_interval)
         anchors = 1 if pace_s is None else max(1, int(STORE_EVERY_S / (pace_s * dynamics.anchor_interval)))
         last = self._last_step(run)
@@ -253,8 +256,9 @@ class DiffusionProduction(Production):
     def _dynamics(self, run: DiffusionRun) -> MDSettings:
         from mlip_autopipe.dynamics.settings import MDSettings
 
-        # the Nose-Hoover chain disturbs diffusion least
-        ensemble: Any = "nvt_nose_hoover" if run.stage == "production" else self.otf.ensemble
+        # the Nose-Hoover chain disturbs diffusion least; nothing holds the shape of a liquid's cell
+        before: Any = "npt" if self.settings.phase == "liquid" else self.otf.ensemble
+        ensemble = "nvt_nose_hoover" if run.stage == "production" else before
         return MDSettings(
             ensemble=ensemble,
             time_step_fs=self.settings.time_step_fs,

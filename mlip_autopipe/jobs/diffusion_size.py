@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlip_autopipe.analysis.box_size import image_constant, yeh_hummer_correction_cm2_s
+from mlip_autopipe.analysis.box_size import yeh_hummer_correction_cm2_s
 from mlip_autopipe.analysis.results import ValueWithError
 from mlip_autopipe.errors import AnalysisError
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 MAX_VISCOSITY_ERROR: Final = 0.5
 """Relative; beyond it no correction is made."""
+MAX_OF_EXPECTED: Final = 2.5
+"""A correction larger than so many times what Stokes and Einstein let expect comes from a wrong viscosity."""
+XI_CUBE: Final = 2.837297
+"""`image_constant` of a cube, by which the size of an error is judged whatever the shape."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class BoxSize:
         return self.shift_cm2_s or ValueWithError(0.0, self.unknown_share * abs(coefficient_cm2_s))
 
 
-def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun]) -> BoxSize:
+def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun], fastest_cm2_s: float) -> BoxSize:
     """Return the correction at one temperature.
 
     Parameters
@@ -56,27 +60,38 @@ def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun]) -> B
         To which the runs belong.
     runs
         Those with the mean potential, at one temperature, that have finished.
+    fastest_cm2_s
+        Coefficient in the box of the species that moves most, which the correction is compared with.
     """
-    cells = [production.cell(one) for one in runs]
-    kelvin, cell = runs[0].temperature_K, cells[0].cell.array
-    radius_A = 0.5 * (cells[0].get_volume() / len(cells[0])) ** (1 / 3)
-    share = image_constant(cell) * radius_A / cells[0].get_volume() ** (1 / 3)
+    cells, kelvin = [production.cell(one) for one in runs], runs[0].temperature_K
+    share = XI_CUBE * 0.5 / len(cells[0]) ** (1 / 3)
     try:
         viscosity = _viscosity(production, runs, [one.get_volume() for one in cells])
+        shifts = [yeh_hummer_correction_cm2_s(kelvin, one.cell.array, viscosity, phase="liquid") for one in cells]
+        shift = ValueWithError(*np.mean(shifts, axis=0).tolist())
+        if shift.value > MAX_OF_EXPECTED * share * fastest_cm2_s:
+            raise AnalysisError(
+                f"with a viscosity of {viscosity.value:.2g} mPa s it would be more than {MAX_OF_EXPECTED:g} times what "
+                "Stokes and Einstein let expect"
+            )
     except AnalysisError as error:
         return BoxSize(None, None, share, f"at {kelvin:g} K no correction for the size of the box is made: {error}")
-    shift = yeh_hummer_correction_cm2_s(kelvin, cell, viscosity, phase="liquid")
     return BoxSize(viscosity, shift, share, "")
 
 
 def _viscosity(
     production: DiffusionProduction, runs: Sequence[DiffusionRun], volumes_A3: list[float]
 ) -> ValueWithError:
-    from mlip_autopipe.analysis.viscosity import shear_viscosity
+    from mlip_autopipe.analysis.viscosity import LEAST_RECORDS, shear_viscosity
 
     interval_fs = production.pressure_interval * production.settings.time_step_fs
-    pressures = [production.pressures_GPa(one) for one in runs]
-    found = shear_viscosity(pressures, interval_fs, np.array(volumes_A3), runs[0].temperature_K)
+    recorded = zip((production.pressures_GPa(one) for one in runs), volumes_A3, strict=True)
+    # runs of an earlier version have none
+    enough = [(pressures, volume) for pressures, volume in recorded if len(pressures) >= LEAST_RECORDS]
+    if not enough:
+        raise AnalysisError(f"no run has {LEAST_RECORDS} pressure tensors or more after its transient")
+    pressures, volumes = zip(*enough, strict=True)
+    found = shear_viscosity(pressures, interval_fs, np.array(volumes), runs[0].temperature_K)
     if found.stderr > MAX_VISCOSITY_ERROR * found.value:
         raise AnalysisError(f"the viscosity is {found.value:.2g} +- {found.stderr:.2g} mPa s only")
     return found

@@ -17,9 +17,9 @@ KT_J = 1.380649e-23 * KELVIN
 def memory(rng, shape, records):
     """Noise of variance 1 whose correlation falls by e in so many records."""
     keep = np.exp(-1 / records)
-    steps = rng.normal(size=shape) * np.sqrt(1 - keep**2)
-    start = int(20 * records)
-    return lfilter([1.0], [1.0, -keep], np.concatenate([steps[..., :start], steps], axis=-1))[..., start:]
+    burn = int(20 * records)
+    steps = rng.normal(size=(*shape[:-1], burn + shape[-1])) * np.sqrt(1 - keep**2)
+    return lfilter([1.0], [1.0, -keep], steps)[..., burn:]
 
 
 def tensors(rng, n, amplitude_GPa=1.0, fast=6.0, slow=None):
@@ -77,6 +77,13 @@ def test_known_correlations_give_the_viscosity_within_the_stated_error(slow):
     assert np.sqrt(np.mean(apart**2)) < 2.0
     assert abs(np.mean([one.value for one in found]) / truth - 1) < 0.1
     assert np.mean([one.stderr for one in found]) < 0.2 * truth
+
+
+def test_a_decay_that_is_too_slow_for_the_runs_is_refused():
+    """A fifth of the variance that takes a tenth of the run to decay holds nine tenths of the viscosity."""
+    rng = np.random.default_rng(0)
+    with pytest.raises(AnalysisError, match="no simple limit"):
+        shear_viscosity([tensors(rng, 3900, slow=400.0) for _ in range(2)], INTERVAL_FS, VOLUME_A3, KELVIN)
 
 
 def test_runs_may_differ_in_length_and_volume():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mlip_autopipe.analysis.results import ValueWithError
+from mlip_autopipe.analysis.viscosity import shear_viscosity
 from mlip_autopipe.jobs.diffusion_document import (
     _analysed,
     _described,
@@ -20,7 +21,7 @@ from mlip_autopipe.jobs.diffusion_relearning import PROGRESS, may_relearn, relea
 from mlip_autopipe.jobs.diffusion_size import box_size
 from mlip_autopipe.potentials.dataset import atoms_of
 from mlip_autopipe.reference.labels import structure_document
-from mlip_autopipe.schemas.diffusion import DiffusionDocument
+from mlip_autopipe.schemas.diffusion import DiffusionDocument, DiffusionRun
 from tests.learning.tiny import Ran, run, tiny_plan
 
 DOUBLE = ((2, 0, 0), (0, 2, 0), (0, 0, 2))
@@ -164,6 +165,31 @@ def test_a_liquid_keeps_its_pressures_in_stretches_as_in_one_and_a_solid_none(li
     assert solid.pressures_GPa(solid.go_on((600.0, "mean", 0), 60, clean_dir)).shape == (0, 6)
 
 
+def test_a_longer_liquid_run_keeps_one_series_of_pressures_whoever_is_killed(liquid, learned, clean_dir, monkeypatch):
+    member, runs, save = (600.0, "mean", 0), liquid, DiffusionProduction.save
+    runs.settings = runs.settings.model_copy(update={"steps": 250})
+    whole = runs.pressures_GPa(runs.go_on(member, 60, clean_dir))
+    begin_anew(runs)
+    runs.settings = runs.settings.model_copy(update={"steps": 130})  # off the anchors
+    runs.go_on(member, 60, clean_dir)
+    longer = runs.run(*member).model_copy(update={"wanted_steps": 250, "state": "running"})
+    runs.save(longer)
+    killed = []
+
+    def dies_once(self, run):
+        if not killed and run.step == 250:
+            killed.append(run.step)
+            raise KeyboardInterrupt  # its frames and pressures are stored, and nothing names them
+        save(self, run)
+
+    monkeypatch.setattr(DiffusionProduction, "save", dies_once)
+    with pytest.raises(KeyboardInterrupt):
+        runs.go_on(member, 60, clean_dir)
+    again = production(learned)
+    again.settings = runs.settings
+    np.testing.assert_array_equal(again.pressures_GPa(again.go_on(member, 60, clean_dir)), whole)
+
+
 class TestBox:
     """What the box takes from a liquid; the pressures are noise whose viscosity is known."""
 
@@ -176,6 +202,7 @@ class TestBox:
     def test_coefficients_are_corrected_by_the_viscosity_of_the_same_runs(self, runs, monkeypatch):
         rng = np.random.default_rng(0)
         monkeypatch.setattr(type(runs), "pressures_GPa", lambda self, run: rng.normal(size=(3000, 6)))
+        monkeypatch.setattr("mlip_autopipe.jobs.diffusion_size.MAX_OF_EXPECTED", np.inf)
         found = at_temperature(runs, 600.0)
         plain = found.combined["Ni"]
         described = _described(runs, found)
@@ -194,7 +221,46 @@ class TestBox:
         assert species.D_cm2_s.value == pytest.approx(plain.D_cm2_s + added.value)
         assert species.D_cm2_s.stderr_parts.finite_size == added.stderr
         assert added.stderr / added.value == pytest.approx(eta.stderr / eta.value)
-        assert species.warnings == [] or "box" not in " ".join(species.warnings)
+        assert "size of the box" not in " ".join(species.warnings)
+        # the correction goes with volume and potential as the coefficient does
+        growth = 1 + added.value / plain.D_cm2_s
+        volumes = [4 * one.volume_stderr_A3_per_atom / one.volume_A3_per_atom for one in found.runs]
+        by_volume = np.hypot(*volumes) / 2 * plain.D_cm2_s
+        sampling = plain.statistics_cm2_s**2 - by_volume**2
+        parts = species.D_cm2_s.stderr_parts
+        assert parts.statistics == pytest.approx(np.sqrt(sampling + (growth * by_volume) ** 2), rel=1e-6)
+        assert by_volume > 0
+
+    def test_a_correction_beyond_all_expectation_is_refused(self, runs, monkeypatch):
+        watery = ValueWithError(1e-3, 1e-5)
+        monkeypatch.setattr("mlip_autopipe.analysis.viscosity.shear_viscosity", lambda *given: watery)
+        monkeypatch.setattr(type(runs), "pressures_GPa", lambda self, run: np.zeros((3000, 6)))
+        size = box_size(runs, at_temperature(runs, 600.0).runs, 1e-5)
+        assert size.shift_cm2_s is None
+        assert "Stokes and Einstein" in size.warning
+
+    def test_runs_without_records_do_not_spoil_the_viscosity_of_others(self, runs, monkeypatch):
+        """As when a run was finished by an earlier version."""
+        first, second = at_temperature(runs, 600.0).runs
+        noise = np.random.default_rng(1).normal(size=(3000, 6))
+        given = {first.number: noise[:0], second.number: noise}
+        monkeypatch.setattr(type(runs), "pressures_GPa", lambda self, run: given[run.number])
+        alone = shear_viscosity(
+            [noise],
+            runs.pressure_interval * runs.settings.time_step_fs,
+            runs.cell(second).get_volume(),
+            600.0,
+        )
+        assert box_size(runs, [first, second], 1.0).viscosity_mPa_s == alone
+        old = first.model_dump(mode="json")
+        del old["pressures_sha256"]
+        assert DiffusionRun.model_validate(old).pressures_sha256 == []
+
+    def test_a_box_drawn_out_keeps_the_size_of_its_error(self, runs):
+        drawn_out = runs.settings.model_copy(update={"supercell": ((1, 0, 0), (0, 1, 0), (0, 0, 8))})
+        found = at_temperature(runs, 600.0)
+        runs.settings = drawn_out
+        assert box_size(runs, found.runs, 1e-5).unknown_share > 0
 
     def test_without_a_viscosity_the_whole_correction_is_an_error(self, runs):
         found = at_temperature(runs, 600.0)
@@ -210,7 +276,8 @@ class TestBox:
     def test_a_viscosity_that_is_hardly_known_corrects_nothing(self, runs, monkeypatch):
         unknown = ValueWithError(3.0, 1.6)
         monkeypatch.setattr("mlip_autopipe.analysis.viscosity.shear_viscosity", lambda *given: unknown)
-        size = box_size(runs, at_temperature(runs, 600.0).runs)
+        monkeypatch.setattr(type(runs), "pressures_GPa", lambda self, run: np.zeros((3000, 6)))
+        size = box_size(runs, at_temperature(runs, 600.0).runs, 1e-5)
         assert (size.viscosity_mPa_s, size.shift_cm2_s) == (None, None)
         assert "3 +- 1.6 mPa s only" in size.warning
 
