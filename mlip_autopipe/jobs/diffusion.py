@@ -95,7 +95,8 @@ def conclude_diffusion(run_id: str, runs: list[Any]) -> Response[Any] | Diffusio
 
 def _round(run_id: str, runs: list[DiffusionRun]) -> Flow:
     jobs: list[Job] = []
-    for run in runs:
+    # where one is unsure all are repeated, and the hottest are the likeliest
+    for run in sorted(runs, key=lambda one: one.temperature_K, reverse=True):
         one = diffusion_run(run_id, run.temperature_K, run.role, run.number)
         one.name = _title(run)
         jobs.append(one)

@@ -56,12 +56,11 @@ class DiffusionProduction(Production):
         self.settings: DiffusionSettings = self.system.diffusion
 
     def members(self) -> list[tuple[float, Role, int]]:
-        """Return temperature, role and number of all runs, the hottest first: where one is unsure, all are repeated."""
+        """Return temperature, role and number of all runs."""
         settings = self.settings
         kinds: list[tuple[Role, int]] = [("mean", k) for k in range(settings.replicas)]
         kinds += [("draw", k) for k in range(settings.model_runs)]
-        hottest_first = sorted(settings.temperatures_K, reverse=True)
-        return [(kelvin, role, number) for kelvin in hottest_first for role, number in kinds]
+        return [(kelvin, role, number) for kelvin in settings.temperatures_K for role, number in kinds]
 
     def run(self, temperature_K: float, role: Role, number: int) -> DiffusionRun:
         """Return where a run stands; with another potential than before it begins anew."""

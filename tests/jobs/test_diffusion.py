@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jobflow import CURRENT_JOB
 
 from mlip_autopipe.analysis.results import ValueWithError
 from mlip_autopipe.analysis.viscosity import shear_viscosity
+from mlip_autopipe.jobs.diffusion import _round, conclude_diffusion
 from mlip_autopipe.jobs.diffusion_document import (
     _analysed,
     _described,
@@ -88,6 +90,17 @@ def test_the_cell_has_the_mean_volume_of_its_lattice_stage_and_lacks_one_atom(le
     assert cell.get_volume() / 7 == pytest.approx(found.volume_A3_per_atom)
     assert found.volume_A3_per_atom > runs.crystal.volume_A3_per_atom
     np.testing.assert_allclose(runs.positions(found)[0], cell.positions, atol=1e-4)
+
+
+def test_the_hottest_runs_come_first_since_they_are_the_likeliest_to_be_unsure(learned, monkeypatch):
+    monkeypatch.setattr(CURRENT_JOB, "job", conclude_diffusion(learned.system.run_id, []))
+    names = [one.name for one in _round(learned.system.run_id, production(learned).runs()).jobs]
+    assert names[:4] == [
+        "diffusion: 600 K, run 1",
+        "diffusion: 600 K, posterior sample 1",
+        "diffusion: 300 K, run 1",
+        "diffusion: 300 K, posterior sample 1",
+    ]
 
 
 def test_stretches_make_the_same_run(learned, clean_dir, monkeypatch):
