@@ -94,7 +94,9 @@ def test_the_cell_has_the_mean_volume_of_its_lattice_stage_and_lacks_one_atom(le
 
 def test_the_hottest_runs_come_first_since_they_are_the_likeliest_to_be_unsure(learned, monkeypatch):
     monkeypatch.setattr(CURRENT_JOB, "job", conclude_diffusion(learned.system.run_id, []))
-    names = [one.name for one in _round(learned.system.run_id, production(learned).runs()).jobs]
+    runs = production(learned)
+    begin_anew(runs)
+    names = [one.name for one in _round(learned.system.run_id, runs.runs()).jobs]
     assert names[:4] == [
         "diffusion: 600 K, run 1",
         "diffusion: 600 K, posterior sample 1",
