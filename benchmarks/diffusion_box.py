@@ -2,7 +2,7 @@
 
 Near the triple point (rho* = 0.8442, T* = 0.722, cut-off 2.5 sigma), in boxes of several sizes. The viscosity of each
 comes from the pressures of the same run, as in the goal `diffusion`; known: 3.24 +- 0.04 (Ferrario, Ciccotti, Holian
-and Ryckaert, Phys. Rev. A 44, 6936, of 2048 atoms with the whole potential). Corrected coefficients must agree.
+and Ryckaert, Phys. Rev. A 44, 6936, of 2048 atoms; authors and volume from memory). Corrected coefficients must agree.
 
     OMP_NUM_THREADS=1 python benchmarks/diffusion_box.py --steps 40000
 """

@@ -216,7 +216,7 @@ def _species(
     found: AtTemperature, name: str, size: BoxSize | None, shift: CoefficientShift | None
 ) -> SpeciesDiffusion:
     """Write what is known of a species: the model part of a solid is samples' effect on hops."""
-    combined, groups = found.combined[name], [one.groups[name] for one in found.replicas]
+    boxed, groups = found.combined[name], [one.groups[name] for one in found.replicas]
     collective = [one.D_collective_cm2_s for one in groups if one.D_collective_cm2_s is not None]
     together = None
     if collective:
@@ -224,30 +224,23 @@ def _species(
             value=float(np.mean([one.value for one in collective])),
             stderr=float(np.sqrt(np.sum([one.stderr**2 for one in collective])) / len(collective)),
         )
-    taken = None if size is None else size.part_of(combined.D_cm2_s)
-    whole, statistics, model = combined.D_cm2_s, combined.statistics_cm2_s, combined.model_cm2_s
-    if taken and taken.value:
-        # what the box takes goes as 1 / viscosity, and so with the volume and the potential as the coefficient itself
-        mean = [one for one in found.runs if one.role == "mean"]
-        by_volume = float(np.sqrt(np.sum([_by_volume(one) ** 2 for one in mean]))) / len(mean)
-        growth = 1 + taken.value / whole if whole > 0 else 1.0
-        statistics = float(np.sqrt(max(0.0, statistics**2 + (by_volume * whole) ** 2 * (growth**2 - 1))))
-        model, whole = None if model is None else growth * model, whole + taken.value
+    volumes = [_by_volume(one) for one in found.runs if one.role == "mean"]
+    combined = boxed if size is None else size.corrected(boxed, float(np.linalg.norm(volumes)) / len(volumes))
     return SpeciesDiffusion(
         D_cm2_s=SplitEstimate.from_parts(
-            whole,
-            statistics=statistics,
-            model=model if shift is None else abs(combined.D_cm2_s) * shift.spread,
-            finite_size=None if taken is None else taken.stderr,
+            combined.D_cm2_s,
+            statistics=combined.statistics_cm2_s,
+            model=combined.model_cm2_s if shift is None else abs(combined.D_cm2_s) * shift.spread,
+            finite_size=None if size is None else size.error_cm2_s(boxed),
         ),
         size_correction_cm2_s=Estimate(**size.shift_cm2_s._asdict()) if size and size.shift_cm2_s else None,
         collective_D_cm2_s=together,
-        haven_ratio=None if together is None or together.value <= 0 else combined.D_cm2_s / together.value,
+        haven_ratio=None if together is None or together.value <= 0 else boxed.D_cm2_s / together.value,
         model_ln_D_shifts=[] if shift is None else shift.shifts.tolist(),
-        n_hops=combined.n_hops if size is None else None,
+        n_hops=boxed.n_hops if size is None else None,
         plateau_ps=float(np.mean([one.plateau_ps[0] for one in groups])),
         curves=_curves(groups[0]),
-        gates=[Gate(**gate._asdict()) for gate in (combined.gate, *_common(groups))],
+        gates=[Gate(**gate._asdict()) for gate in (boxed.gate, *_common(groups))],
         warnings=list(dict.fromkeys([*_of_the_box(size), *(s for one in groups for s in _of_each_run(one))])),
     )
 

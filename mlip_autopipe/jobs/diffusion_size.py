@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlip_autopipe.analysis.box_size import yeh_hummer_correction_cm2_s
+from mlip_autopipe.analysis.box_size import image_constant, yeh_hummer_correction_cm2_s
 from mlip_autopipe.analysis.results import ValueWithError
 from mlip_autopipe.errors import AnalysisError
 
 if TYPE_CHECKING:
+    from mlip_autopipe.analysis.diffusion_replicas import CombinedDiffusion
     from mlip_autopipe.jobs.diffusion_production import DiffusionProduction
     from mlip_autopipe.schemas.diffusion import DiffusionRun
 
@@ -20,8 +21,6 @@ MAX_VISCOSITY_ERROR: Final = 0.5
 """Relative; beyond it no correction is made."""
 MAX_OF_EXPECTED: Final = 2.5
 """A correction larger than so many times what Stokes and Einstein let expect comes from a wrong viscosity."""
-XI_CUBE: Final = 2.837297
-"""`image_constant` of a cube, by which the size of an error is judged whatever the shape."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,32 @@ class BoxSize:
     unknown_share: float
     warning: str
 
-    def part_of(self, coefficient_cm2_s: float) -> ValueWithError:
-        """Return what the box takes from a coefficient, as far as that is known, with the error that is left."""
-        return self.shift_cm2_s or ValueWithError(0.0, self.unknown_share * abs(coefficient_cm2_s))
+    def error_cm2_s(self, boxed: CombinedDiffusion) -> float:
+        """Return the error from the size of the box that is left."""
+        return self.shift_cm2_s.stderr if self.shift_cm2_s else self.unknown_share * abs(boxed.D_cm2_s)
+
+    def corrected(self, boxed: CombinedDiffusion, by_volume: float) -> CombinedDiffusion:
+        """Return a coefficient without the box, as far as that is known.
+
+        What the box takes goes as 1 / viscosity, and so with the volume and the potential as the coefficient itself.
+
+        Parameters
+        ----------
+        boxed
+            As it is in the box.
+        by_volume
+            Relative error from the volume, which the statistical one holds.
+        """
+        if self.shift_cm2_s is None:
+            return boxed
+        growth = 1 + self.shift_cm2_s.value / boxed.D_cm2_s if boxed.D_cm2_s > 0 else 1.0
+        added = (by_volume * boxed.D_cm2_s) ** 2 * (growth**2 - 1)
+        return replace(
+            boxed,
+            D_cm2_s=boxed.D_cm2_s + self.shift_cm2_s.value,
+            statistics_cm2_s=float(np.sqrt(max(0.0, boxed.statistics_cm2_s**2 + added))),
+            model_cm2_s=None if boxed.model_cm2_s is None else growth * boxed.model_cm2_s,
+        )
 
 
 def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun], fastest_cm2_s: float) -> BoxSize:
@@ -64,7 +86,8 @@ def box_size(production: DiffusionProduction, runs: Sequence[DiffusionRun], fast
         Coefficient in the box of the species that moves most, which the correction is compared with.
     """
     cells, kelvin = [production.cell(one) for one in runs], runs[0].temperature_K
-    share = XI_CUBE * 0.5 / len(cells[0]) ** (1 / 3)
+    # of a cube, whatever the shape: the constant of a box drawn out passes through 0
+    share = image_constant(np.eye(3)) * 0.5 / len(cells[0]) ** (1 / 3)
     try:
         viscosity = _viscosity(production, runs, [one.get_volume() for one in cells])
         shifts = [yeh_hummer_correction_cm2_s(kelvin, one.cell.array, viscosity, phase="liquid") for one in cells]

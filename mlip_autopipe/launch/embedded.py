@@ -292,7 +292,8 @@ def _free_port() -> int:
     tried = random.sample(_PORTS, 1000)
     found = next((port for port in tried if _is_free(port)), None)
     if found is None:
-        raise EnvironmentProblemError(f"no port near {tried[0]} is free for the embedded server: end other programs")
+        ports = f"{_PORTS.start} to {_PORTS.stop - 1}"
+        raise EnvironmentProblemError(f"no port from {ports} is free for the embedded server: end other programs")
     return found
 
 
